@@ -1,1 +1,12 @@
-export {};
+export * from './agent-wire.ts';
+export * from './agent.ts';
+export * from './command.ts';
+export * from './labels.ts';
+export * from './live-event.ts';
+export * from './page.ts';
+export * from './problem.ts';
+export * from './quantity.ts';
+export * from './resources.ts';
+export * from './session.ts';
+export * from './storable-text.ts';
+export * from './template.ts';
