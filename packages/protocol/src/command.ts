@@ -23,7 +23,7 @@ export type AgentAction = z.infer<typeof agentActionSchema>;
 export const commandSchema = z
   .object({
     id: z.string(),
-    agentId: z.string(),
+    agentId: z.string().nullable(),
     sessionId: z.string().nullable(),
     action: z.string(),
     status: commandStatusSchema,

@@ -14,7 +14,7 @@ export const liveEventSchema = z
       userId: z.string().nullable(),
       command: z.object({
         id: z.string(),
-        agentId: z.string(),
+        agentId: z.string().nullable(),
         sessionId: z.string().nullable(),
         action: z.string(),
         status: commandStatusSchema,

@@ -51,6 +51,8 @@ export const createTemplateSchema = templateSpecSchema
   .extend({ name: nameSchema })
   .meta({ id: 'CreateTemplate' });
 
+export type CreateTemplate = z.infer<typeof createTemplateSchema>;
+
 export const templateSchema = templateSpecSchema
   .extend({ name: z.string(), createdAt: z.iso.datetime(), updatedAt: z.iso.datetime() })
   .meta({ id: 'Template' });
