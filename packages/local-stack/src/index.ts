@@ -1,5 +1,15 @@
+export { apiReplica, type ApiReplica, type ApiReplicaOptions } from './api-replica.ts';
+export { entryPoints, repositoryRoot } from './entry-points.ts';
 export { findExecutable } from './find-executable.ts';
 export { freePort, isPortFree } from './free-port.ts';
+export {
+  findHaproxyExecutable,
+  startLoadBalancer,
+  type Backend,
+  type LoadBalancer,
+  type LoadBalancerOptions,
+} from './load-balancer.ts';
+export { answersOk, nodeProgram, runNodeProgram, type NodeProgram } from './node-program.ts';
 export {
   startPostgres,
   type PostgresServer,
