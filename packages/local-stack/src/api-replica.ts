@@ -17,6 +17,8 @@ export interface ApiReplicaOptions {
   readonly restartOnExit?: boolean;
   readonly stopGraceMs?: number | undefined;
   readonly registry?: ProcessRegistry | undefined;
+  /** Gives up a start that is under way. */
+  readonly signal?: AbortSignal | undefined;
   readonly onEvent?: ((event: ProcessEvent) => void) | undefined;
 }
 
@@ -54,6 +56,7 @@ export function apiReplica(options: ApiReplicaOptions): ApiReplica {
     restartOnExit: options.restartOnExit,
     stopGraceMs: options.stopGraceMs,
     registry: options.registry,
+    signal: options.signal,
     onEvent: options.onEvent,
   });
   return { name, port, url, process };

@@ -1,3 +1,5 @@
+export { createAdminToken, loadAdminToken } from './admin-token.ts';
+export { ensureAgentKey, type AgentCredentialsOptions } from './agent-credentials.ts';
 export { apiReplica, type ApiReplica, type ApiReplicaOptions } from './api-replica.ts';
 export { entryPoints, repositoryRoot } from './entry-points.ts';
 export { findExecutable } from './find-executable.ts';
@@ -9,12 +11,14 @@ export {
   type LoadBalancer,
   type LoadBalancerOptions,
 } from './load-balancer.ts';
+export { LocalStack, startLocalStack, type LocalStackOptions } from './local-stack.ts';
 export { answersOk, nodeProgram, runNodeProgram, type NodeProgram } from './node-program.ts';
 export {
   startPostgres,
   type PostgresServer,
   type PostgresServerOptions,
 } from './postgres-server.ts';
+export { processAgent, type ProcessAgent, type ProcessAgentOptions } from './process-agent.ts';
 export { identifyProcess, isRunning, type ProcessIdentity } from './process-identity.ts';
 export { ProcessRegistry, type RegisteredProcess } from './process-registry.ts';
 export {
@@ -23,6 +27,8 @@ export {
   type RedisServer,
   type RedisServerOptions,
 } from './redis-server.ts';
+export { readOptionalFile, writePrivateFile } from './secret-file.ts';
+export { AlreadyRunningError, StateDirectory } from './state-directory.ts';
 export {
   startProcess,
   SupervisedProcess,

@@ -22,6 +22,8 @@ export interface LoadBalancerOptions {
   readonly logFile?: string | undefined;
   readonly restartOnExit?: boolean;
   readonly registry?: ProcessRegistry | undefined;
+  /** Gives up a start that is under way. */
+  readonly signal?: AbortSignal | undefined;
   readonly onEvent?: ((event: ProcessEvent) => void) | undefined;
 }
 
@@ -83,6 +85,7 @@ async function startHaproxy(
     logFile: options.logFile,
     restartOnExit: options.restartOnExit,
     registry: options.registry,
+    signal: options.signal,
     onEvent: options.onEvent,
   }).catch((error: unknown) => {
     removeDirectory();

@@ -17,6 +17,8 @@ export interface NodeProgram {
   readonly logFile?: string | undefined;
   readonly restartOnExit?: boolean | undefined;
   readonly registry?: ProcessRegistry | undefined;
+  /** Gives up a start that is under way. */
+  readonly signal?: AbortSignal | undefined;
   readonly onEvent?: ((event: ProcessEvent) => void) | undefined;
 }
 

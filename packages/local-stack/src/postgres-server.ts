@@ -17,6 +17,8 @@ export interface PostgresServerOptions {
   readonly logFile?: string | undefined;
   readonly restartOnExit?: boolean;
   readonly registry?: ProcessRegistry | undefined;
+  /** Gives up a start that is under way. */
+  readonly signal?: AbortSignal | undefined;
   readonly onEvent?: ((event: ProcessEvent) => void) | undefined;
 }
 
@@ -92,6 +94,7 @@ export async function startPostgres(options: PostgresServerOptions): Promise<Pos
     logFile: options.logFile,
     restartOnExit: options.restartOnExit,
     registry: options.registry,
+    signal: options.signal,
     onEvent: options.onEvent,
   });
   const stop = (): Promise<void> => supervised.stop();

@@ -11,6 +11,8 @@ export interface RedisServerOptions {
   readonly logFile?: string | undefined;
   readonly restartOnExit?: boolean;
   readonly registry?: ProcessRegistry | undefined;
+  /** Gives up a start that is under way. */
+  readonly signal?: AbortSignal | undefined;
   readonly onEvent?: ((event: ProcessEvent) => void) | undefined;
 }
 
@@ -65,6 +67,7 @@ export async function startRedis(options: RedisServerOptions = {}): Promise<Redi
     logFile: options.logFile,
     restartOnExit: options.restartOnExit,
     registry: options.registry,
+    signal: options.signal,
     onEvent: options.onEvent,
   });
   const stop = (): Promise<void> => supervised.stop();

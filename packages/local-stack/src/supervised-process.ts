@@ -39,6 +39,8 @@ export interface ProcessSpec {
   readonly stopGraceMs?: number | undefined;
   readonly restartOnExit?: boolean | undefined;
   readonly registry?: ProcessRegistry | undefined;
+  /** Gives up a start that is under way. It does not stop a process that is up. */
+  readonly signal?: AbortSignal | undefined;
   readonly onEvent?: ((event: ProcessEvent) => void) | undefined;
 }
 
@@ -140,7 +142,9 @@ export class SupervisedProcess implements AsyncDisposable {
     if (this.#child) return;
     this.#lifetime = new AbortController();
     this.#isStopping = false;
-    await this.#spawnAndWait(this.#lifetime.signal);
+    const { signal } = this.#spec;
+    const lifetime = this.#lifetime.signal;
+    await this.#spawnAndWait(signal ? AbortSignal.any([lifetime, signal]) : lifetime);
   }
 
   async #spawnAndWait(lifetime: AbortSignal): Promise<void> {
