@@ -4,6 +4,7 @@ import type { Knex } from 'knex';
 const TABLES = `
   alter table agents
     add column labels jsonb not null default '{}',
+    add column reported_labels jsonb not null default '{}',
     add column version text,
     add column notice_code text,
     add column notice_message text;

@@ -25,6 +25,6 @@ begin
   end if;
   select * into v_command from agent_commands where command_id = p_command_id;
   return jsonb_build_object('kind', 'accepted', 'command', command_row(v_command), 'changed', v_changed,
-    'ownerBootId', (select owner_boot_id from agent_queues where agent_id = v_command.agent_id));
+    'epoch', (select connection_epoch from agent_queues where agent_id = v_command.agent_id));
 end $$;
 `;
