@@ -3,6 +3,7 @@ import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { sleep, type Clock } from '../clock.ts';
+import { hasErrorCode } from '../error-code.ts';
 import { isProcessAlive, readProcStat } from '../proc-stat.ts';
 
 /** How long a starting agent waits for the one before it, which may still be ending. */
@@ -67,7 +68,7 @@ async function tryLock(path: string, own: Holder): Promise<boolean> {
     await link(temporary, path);
     return true;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false;
+    if (hasErrorCode(error, 'EEXIST')) return false;
     throw error;
   } finally {
     await rm(temporary, { force: true });

@@ -1,6 +1,7 @@
 import { open, readFile, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
+import { hasErrorCode } from '../error-code.ts';
 import type { JournalEntry } from './entry.ts';
 import { parseJournal } from './journal-text.ts';
 
@@ -144,8 +145,7 @@ async function readIfThere(path: string): Promise<Buffer> {
   try {
     return await readFile(path);
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT')
-      return Buffer.alloc(0);
+    if (hasErrorCode(error, 'ENOENT')) return Buffer.alloc(0);
     throw error;
   }
 }
