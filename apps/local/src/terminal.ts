@@ -16,18 +16,25 @@ function messageOf(error: unknown): string {
 
 /** One line for what a reader of the terminal should know, empty for the rest. */
 export function describeEvent(event: ProcessEvent): string {
+  const { name } = event;
+  let line = '';
   switch (event.kind) {
     case 'ready':
-      return `  ${event.name} is up (pid ${event.pid}, ${seconds(event.ms)})`;
+      line = `  ${name} is up (pid ${event.pid}, ${seconds(event.ms)})`;
+      break;
     case 'exited':
-      return `  ${event.name} (pid ${event.exit.pid}) ${howItEnded(event.exit)}`;
+      line = `  ${name} (pid ${event.exit.pid}) ${howItEnded(event.exit)}`;
+      break;
     case 'restarting':
-      return `  starting ${event.name} again`;
+      line = `  starting ${name} again`;
+      break;
     case 'start-failed':
-      return `  ${event.name} did not start: ${messageOf(event.error)}`;
+      line = `  ${name} did not start: ${messageOf(event.error)}`;
+      break;
     case 'spawned':
-      return '';
+      break;
   }
+  return line;
 }
 
 function withoutPassword(url: string): string {
