@@ -1,4 +1,11 @@
 export {
+  startFaultProxy,
+  type Fault,
+  type FaultDirection,
+  type FaultProxy,
+  type FaultProxyOptions,
+} from './fault-proxy.ts';
+export {
   createTestDatabase,
   type TestDatabase,
   type TestDatabaseOptions,
