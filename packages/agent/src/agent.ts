@@ -27,6 +27,8 @@ export interface AgentOptions {
   readonly random?: () => number;
   /** By action, in milliseconds; replaces `RUN_LIMITS_MS`. */
   readonly runLimitsMs?: Readonly<Record<string, number>>;
+  /** How long `stop` lets short work come to its end. Default: 3 s. */
+  readonly settleMs?: number;
 }
 
 /** Counted since the start of the process. */

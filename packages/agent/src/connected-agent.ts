@@ -19,8 +19,7 @@ import { Intake, parseCommands } from './wire/intake.ts';
 import { Link, type LinkState } from './wire/link.ts';
 import { Workload } from './workload.ts';
 
-/** How long short work may still take when the agent stops. */
-const SETTLE_MS = 3000;
+const DEFAULT_SETTLE_MS = 3000;
 
 /** What exists between `start` and `stop`. */
 interface Running {
@@ -63,6 +62,10 @@ class ConnectedAgent implements Agent {
     return this.#state;
   }
 
+  get #settleMs(): number {
+    return this.#options.settleMs ?? DEFAULT_SETTLE_MS;
+  }
+
   get stats(): AgentStats {
     return {
       ...this.#counts,
@@ -97,7 +100,7 @@ class ConnectedAgent implements Agent {
     this.#running = undefined;
     await running.moving;
     await running.intake.idle();
-    await running.workload.close(SETTLE_MS, this.#state === 'connected');
+    await running.workload.close(this.#settleMs, this.#state === 'connected');
     running.link.stop();
     await this.#options.runtime.close?.();
     await running.directory.release();
@@ -221,7 +224,7 @@ class ConnectedAgent implements Agent {
     );
     try {
       await intake.idle();
-      await running.workload.close(SETTLE_MS, false);
+      await running.workload.close(this.#settleMs, false);
       await directory.moveTo(installationId);
       running.workload = await this.#openWorkload(directory);
       running.workload.executor.resume();

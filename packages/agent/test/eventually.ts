@@ -4,7 +4,8 @@ export async function eventually(check: () => unknown, withinMs = 5000): Promise
   for (;;) {
     try {
       if ((await check()) !== false) return;
-      if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${check}`);
+      if (performance.now() > deadline)
+        throw new Error(`not within ${withinMs} ms: ${check.toString()}`);
     } catch (error) {
       if (performance.now() > deadline) throw error;
     }

@@ -14,12 +14,13 @@ interface Deferred {
   readonly resolve: () => void;
 }
 
+/** `Promise.withResolvers` comes with Node 22. */
 function deferred(): Deferred {
-  let resolve = (): void => {};
-  const promise = new Promise<void>((done) => {
-    resolve = done;
+  const resolvers: (() => void)[] = [];
+  const promise = new Promise<void>((resolve) => {
+    resolvers.push(resolve);
   });
-  return { promise, resolve };
+  return { promise, resolve: () => resolvers[0]?.() };
 }
 
 type Operation = 'start' | 'stop' | 'hibernate' | 'wake';

@@ -46,6 +46,7 @@ export async function createTestBench(): Promise<TestBench> {
         version: '1.2.3',
         // The lowest jitter: reconnects at once.
         random: () => 0,
+        settleMs: 200,
         ...options,
       });
       cleanups.push(() => agent.stop());
