@@ -14,3 +14,8 @@ export interface Ring {
   readonly agentId: string;
   readonly ownerBootId: string | null;
 }
+
+/** What is told to an agent on whichever replica it is, and may be lost: the owner's sweep says it again. */
+export interface AgentNotices {
+  cancel(agentId: string, epoch: number, commandIds: readonly string[]): void;
+}

@@ -13,7 +13,7 @@ import {
 import type { AgentAction, Labels, SessionAction, StartPayload } from '@streamspace/protocol';
 import type { Knex } from 'knex';
 import { z } from 'zod';
-import type { Doorbell, LiveEventPublisher } from './collaborators.ts';
+import type { AgentNotices, Doorbell, LiveEventPublisher } from './collaborators.ts';
 import { newCommandId } from './command-id.ts';
 
 /** Written in the transaction of what it guards. Unique per principal, method and path. */
@@ -89,7 +89,7 @@ const cancelAnswerSchema = z.discriminatedUnion('kind', [
     kind: z.literal('accepted'),
     command: commandRowSchema,
     changed: finishedSchema,
-    ownerBootId: z.string().nullable(),
+    epoch: z.coerce.number(),
   }),
   z.object({ kind: z.literal('not_found') }),
   z.object({ kind: z.enum(['ended', 'stop']), command: commandRowSchema }),
@@ -100,6 +100,7 @@ export interface CommandQueueOptions {
   readonly db: Knex;
   readonly doorbell: Doorbell;
   readonly events: LiveEventPublisher;
+  readonly notices: AgentNotices;
   /** Open commands of one agent, stops apart; may be exceeded by what is being enqueued at the moment. */
   readonly maxQueuedPerAgent: number;
   /** How long a command waits for its agent before it expires undelivered. */
@@ -182,9 +183,9 @@ export class CommandQueue {
     const answer = cancelAnswerSchema.parse(row?.answer);
     if (answer.kind === 'accepted') {
       announceFinished(answer.changed, this.#options);
-      const { agent_id: agentId } = answer.command;
-      if (agentId !== null)
-        this.#options.doorbell.ring([{ agentId, ownerBootId: answer.ownerBootId }]);
+      const { agent_id: agentId, completed_at: completedAt } = answer.command;
+      if (agentId !== null && completedAt === null)
+        this.#options.notices.cancel(agentId, answer.epoch, [commandId]);
     }
     return answer;
   }

@@ -1,4 +1,4 @@
-export type { Doorbell, LiveEventPublisher, Ring } from './collaborators.ts';
+export type { AgentNotices, Doorbell, LiveEventPublisher, Ring } from './collaborators.ts';
 export { newCommandId } from './command-id.ts';
 export {
   announceFinished,
@@ -13,3 +13,10 @@ export {
   type StartAnswer,
   type StartRequest,
 } from './command-queue.ts';
+export {
+  CommandDispatcher,
+  type CommandDispatcherOptions,
+  type DispatcherCounters,
+} from './command-dispatcher.ts';
+export { GlobalSweep, type GlobalSweepOptions } from './global-sweep.ts';
+export { InventoryReconciler } from './inventory-reconciler.ts';

@@ -59,6 +59,7 @@ export async function up(knex: Knex): Promise<void> {
     create index agent_commands_open on agent_commands (agent_id, seq) where completed_at is null;
     create index agent_commands_session on agent_commands (session_id, command_id)
       where session_id is not null;
+    create index agent_commands_created on agent_commands using brin (created_at);
     create index agent_commands_expiry on agent_commands (expires_at)
       where completed_at is null and expires_at is not null;
   `);

@@ -6,6 +6,7 @@ import { enqueueAgentCommandsSql } from './009-queue-functions/enqueue-agent-com
 import { failSessionsSql } from './009-queue-functions/fail-sessions.ts';
 import { finishCommandsSql } from './009-queue-functions/finish-commands.ts';
 import { mintEpochSql } from './009-queue-functions/mint-epoch.ts';
+import { recountRoomSql } from './009-queue-functions/recount-room.ts';
 import { rowsAsJsonSql } from './009-queue-functions/rows-as-json.ts';
 import { settleResumedSql } from './009-queue-functions/settle-resumed.ts';
 import { startSessionSql } from './009-queue-functions/start-session.ts';
@@ -31,4 +32,5 @@ export async function up(knex: Knex): Promise<void> {
   await knex.raw(mintEpochSql);
   await knex.raw(settleResumedSql);
   await knex.raw(deleteAgentSql);
+  await knex.raw(recountRoomSql);
 }
