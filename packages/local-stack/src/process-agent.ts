@@ -7,8 +7,10 @@ import type { ProcessEvent, SupervisedProcess } from './supervised-process.ts';
 export interface ProcessAgentOptions {
   readonly agentId: string;
   readonly key: string;
-  /** Of the control plane: the load balancer's. */
+  /** Of the control plane, for the agent: the load balancer's. */
   readonly url: string;
+  /** Where to ask whether it is online, when that is another address. */
+  readonly controlUrl?: string;
   /** To see whether the agent is online. */
   readonly adminToken: string;
   readonly dataDir: string;
@@ -34,8 +36,8 @@ const REQUEST_TIMEOUT_MS = 2_000;
 const READY_TIMEOUT_MS = 45_000;
 
 async function isOnline(options: ProcessAgentOptions): Promise<boolean> {
-  const { url, agentId, adminToken } = options;
-  const response = await fetch(`${url}/api/v1/agents/${encodeURIComponent(agentId)}`, {
+  const { url, controlUrl = url, agentId, adminToken } = options;
+  const response = await fetch(`${controlUrl}/api/v1/agents/${encodeURIComponent(agentId)}`, {
     headers: { authorization: `Bearer ${adminToken}`, connection: 'close' },
     signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
   });

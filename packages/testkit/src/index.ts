@@ -1,3 +1,27 @@
+export { ClusterAgent } from './cluster/cluster-agent.ts';
+export {
+  ClusterClient,
+  UnexpectedAnswerError,
+  type ApiAnswer,
+  type ApiRequest,
+} from './cluster/cluster-client.ts';
+export { ClusterProcess } from './cluster/cluster-process.ts';
+export { ClusterReplica, type ReplicaNetwork } from './cluster/cluster-replica.ts';
+export {
+  checkInvariants,
+  type InvariantOptions,
+  type InvariantSubject,
+  type InvariantViolation,
+} from './cluster/invariants.ts';
+export { startTestCluster, TestCluster, type TestClusterOptions } from './cluster/test-cluster.ts';
+export { LedgerRuntime, ledgerVariables } from './ledger/ledger-runtime.ts';
+export {
+  readLedger,
+  sessionsOf,
+  type LedgerAction,
+  type LedgerEntry,
+  type LedgerSession,
+} from './ledger/ledger.ts';
 export {
   startFaultProxy,
   type Fault,

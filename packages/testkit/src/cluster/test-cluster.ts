@@ -1,0 +1,242 @@
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  apiReplica,
+  createAdminToken,
+  ensureAgentKey,
+  freePort,
+  identifyProcess,
+  isRunning,
+  type LoadBalancer,
+  type ProcessIdentity,
+  type ProcessRegistry,
+  processAgent,
+  type RedisServer,
+  repositoryRoot,
+  startLoadBalancer,
+  startRedis,
+} from '@streamspace/local-stack';
+import { type FaultProxy, startFaultProxy } from '../fault-proxy.ts';
+import { createTestDatabase, type TestDatabase } from '../test-database.ts';
+import { testProcessRegistry } from '../test-redis.ts';
+import { ClusterAgent } from './cluster-agent.ts';
+import { ClusterClient } from './cluster-client.ts';
+import { ClusterReplica, type ReplicaNetwork } from './cluster-replica.ts';
+
+export interface TestClusterOptions {
+  readonly replicas?: number;
+  /** Ledger agents, each a process: agent-1, agent-2 ... */
+  readonly agents?: number;
+  /** Without one, agents and `api()` use the first replica. */
+  readonly loadBalancer?: boolean;
+  /** `proxied` puts a `FaultProxy` before every agent, and between each replica and Redis and Postgres. */
+  readonly network?: 'direct' | 'proxied';
+  /** Added to every replica's environment. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Added to every agent's environment: `MAX_SESSIONS`, `LEDGER_START_DELAY_MS`, `AGENT_REGION`. */
+  readonly agentEnv?: NodeJS.ProcessEnv;
+}
+
+const HOST = '127.0.0.1';
+const AGENT_ENTRY = `${repositoryRoot}/packages/testkit/dist/ledger/ledger-agent-main.js`;
+const REDIS_PORT = 6379;
+const POSTGRES_PORT = 5432;
+
+/** Real replica processes with a database and a Redis of their own, behind a load balancer. */
+export class TestCluster implements AsyncDisposable {
+  readonly adminToken = createAdminToken();
+  readonly database: TestDatabase;
+  readonly redis: RedisServer;
+  replicas: readonly ClusterReplica[] = [];
+  agents: readonly ClusterAgent[] = [];
+  loadBalancer: LoadBalancer | undefined;
+  readonly #options: TestClusterOptions;
+  readonly #directory = mkdtempSync(join(tmpdir(), 'streamspace-cluster-'));
+  readonly #registry: ProcessRegistry;
+  readonly #proxies: FaultProxy[] = [];
+  readonly #processes: ProcessIdentity[] = [];
+
+  constructor(options: TestClusterOptions, database: TestDatabase, redis: RedisServer) {
+    this.#options = options;
+    this.database = database;
+    this.redis = redis;
+    this.#registry = testProcessRegistry();
+    chmodSync(this.#directory, 0o755);
+  }
+
+  /** The load balancer's address. */
+  get url(): string {
+    const url = this.loadBalancer?.url ?? this.replicas[0]?.url;
+    if (url === undefined) throw new Error('the cluster has no replica yet');
+    return url;
+  }
+
+  /** Through the load balancer, as the admin when no token is given. */
+  api(token = this.adminToken): ClusterClient {
+    return new ClusterClient(this.url, token);
+  }
+
+  replica(name: string): ClusterReplica {
+    const found = this.replicas.find((replica) => replica.name === name);
+    if (!found) throw new Error(`there is no replica ${name}`);
+    return found;
+  }
+
+  agent(agentId: string): ClusterAgent {
+    const found = this.agents.find((agent) => agent.agentId === agentId);
+    if (!found) throw new Error(`there is no agent ${agentId}`);
+    return found;
+  }
+
+  /** The replica that holds the agent's connection, as the control plane sees it. */
+  async replicaOfAgent(agentId: string): Promise<ClusterReplica> {
+    const { replica } = await this.api().agent(agentId);
+    if (replica === null) throw new Error(`agent ${agentId} is connected to no replica`);
+    return this.replica(replica);
+  }
+
+  /** A replica that the agent is not connected to. */
+  async replicaWithoutAgent(agentId: string): Promise<ClusterReplica> {
+    const owner = await this.replicaOfAgent(agentId);
+    const other = this.replicas.find(({ name, pid }) => name !== owner.name && pid !== undefined);
+    if (!other) throw new Error(`every replica that runs has agent ${agentId}`);
+    return other;
+  }
+
+  async start(): Promise<void> {
+    await this.#startReplicas();
+    if (this.#options.loadBalancer !== false)
+      this.loadBalancer = await startLoadBalancer({
+        backends: this.replicas.map(({ port }) => ({ host: HOST, port })),
+        registry: this.#registry,
+        logFile: join(this.#directory, 'load-balancer.log'),
+      });
+    this.#remember(this.loadBalancer?.pid);
+    await this.addAgents(this.#options.agents ?? 0);
+  }
+
+  /** Starts more agents and waits until they are online. */
+  async addAgents(count: number): Promise<readonly ClusterAgent[]> {
+    const numbers = Array.from({ length: count }, (_, index) => this.agents.length + index + 1);
+    const added = await Promise.all(numbers.map((number) => this.#createAgent(`agent-${number}`)));
+    this.agents = [...this.agents, ...added];
+    await Promise.all(added.map((agent) => agent.start()));
+    return added;
+  }
+
+  /** Ends everything, in reverse order, and throws when a process is left. */
+  async stop(): Promise<void> {
+    for (const { pid } of [...this.agents, ...this.replicas]) this.#remember(pid);
+    this.#remember(this.redis.pid);
+    const atOnce = 0;
+    await Promise.all(this.agents.map((agent) => agent.stop(atOnce)));
+    await this.loadBalancer?.stop();
+    await Promise.all(this.replicas.map((replica) => replica.stop(atOnce)));
+    await Promise.all(this.#proxies.map((proxy) => proxy.stop()));
+    await this.redis.stop();
+    await this.database.drop();
+    rmSync(this.#directory, { recursive: true, force: true });
+    const left = this.#processes.filter((process) => isRunning(process));
+    if (left.length > 0)
+      throw new Error(`processes are left: ${left.map(({ pid }) => pid).join(', ')}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async #startReplicas(): Promise<void> {
+    const count = this.#options.replicas ?? 3;
+    const replicas: ClusterReplica[] = [];
+    for (let number = 1; number <= count; number++)
+      replicas.push(await this.#createReplica(`api-${number}`));
+    this.replicas = replicas;
+    await Promise.all(replicas.map((replica) => replica.start()));
+  }
+
+  async #createReplica(name: string): Promise<ClusterReplica> {
+    const network = await this.#replicaNetwork();
+    const logFile = join(this.#directory, `${name}.log`);
+    const replica = apiReplica({
+      name,
+      port: await freePort(),
+      databaseUrl: network ? through(network.postgres, this.database.url) : this.database.url,
+      redisUrl: network ? through(network.redis, this.redis.url) : this.redis.url,
+      adminToken: this.adminToken,
+      env: { ...process.env, NODE_ENV: 'test', LOG_LEVEL: 'info', ...this.#options.env },
+      logFile,
+      registry: this.#registry,
+    });
+    return new ClusterReplica({ replica, logFile, adminToken: this.adminToken, network });
+  }
+
+  async #replicaNetwork(): Promise<ReplicaNetwork | undefined> {
+    if (this.#options.network !== 'proxied') return undefined;
+    return {
+      redis: await this.#proxyTo(this.redis.url, REDIS_PORT),
+      postgres: await this.#proxyTo(this.database.url, POSTGRES_PORT),
+    };
+  }
+
+  async #createAgent(agentId: string): Promise<ClusterAgent> {
+    const { adminToken } = this;
+    const region = this.#options.agentEnv?.['AGENT_REGION'];
+    const key = await ensureAgentKey({
+      url: this.url,
+      adminToken,
+      agent: { agentId, platform: 'process', ...(region === undefined ? {} : { region }) },
+    });
+    const proxied = this.#options.network === 'proxied';
+    const network = proxied ? await this.#proxyTo(this.url, 80) : undefined;
+    const dataDir = join(this.#directory, agentId);
+    const logFile = join(this.#directory, `${agentId}.log`);
+    const agent = processAgent({
+      agentId,
+      key,
+      url: network ? through(network, this.url) : this.url,
+      controlUrl: this.url,
+      adminToken,
+      dataDir,
+      entry: AGENT_ENTRY,
+      env: { ...process.env, LOG_LEVEL: 'info', ...this.#options.agentEnv },
+      logFile,
+      registry: this.#registry,
+    });
+    return new ClusterAgent({ agent, logFile, dataDir, network });
+  }
+
+  async #proxyTo(url: string, defaultPort: number): Promise<FaultProxy> {
+    const { hostname, port } = new URL(url);
+    const target = { host: hostname, port: port === '' ? defaultPort : Number(port) };
+    const proxy = await startFaultProxy({ target });
+    this.#proxies.push(proxy);
+    return proxy;
+  }
+
+  #remember(pid: number | undefined): void {
+    const identity = pid === undefined ? undefined : identifyProcess(pid);
+    if (identity) this.#processes.push(identity);
+  }
+}
+
+function through({ host, port }: FaultProxy, url: string): string {
+  const proxied = new URL(url);
+  proxied.hostname = host;
+  proxied.port = String(port);
+  return proxied.href.replace(/\/$/, '');
+}
+
+/** Starts a cluster and waits until every replica is ready and every agent online. Dispose it. */
+export async function startTestCluster(options: TestClusterOptions = {}): Promise<TestCluster> {
+  const database = await createTestDatabase();
+  const redis = await startRedis({ registry: testProcessRegistry() });
+  const cluster = new TestCluster(options, database, redis);
+  try {
+    await cluster.start();
+  } catch (error) {
+    await cluster.stop();
+    throw error;
+  }
+  return cluster;
+}
