@@ -104,15 +104,15 @@ export class OwnershipStore {
   async describe(hello: AgentIdentity): Promise<void> {
     await queryRows(
       this.#db,
-      `update agents a set platform = :platform, region = coalesce(:region, a.region), version = :version,
+      `update agents a set platform = coalesce(:platform, a.platform), region = coalesce(:region, a.region), version = :version,
          labels = (a.labels - array(select jsonb_object_keys(a.reported_labels))) || :labels::jsonb,
          reported_labels = :labels::jsonb, updated_at = now()
        where a.agent_id = :agentId and (
-         (a.platform, a.version, a.reported_labels) is distinct from (:platform, :version, :labels::jsonb)
-         or :region is distinct from a.region and :region is not null)`,
+         (a.platform, a.region, a.version, a.reported_labels) is distinct from
+           (coalesce(:platform, a.platform), coalesce(:region, a.region), :version, :labels::jsonb))`,
       {
         agentId: hello.agentId,
-        platform: hello.platform,
+        platform: hello.platform ?? null,
         region: hello.region ?? null,
         version: hello.version ?? null,
         labels: JSON.stringify(hello.labels ?? {}),

@@ -52,7 +52,7 @@ export const helloSchema = z.object({
   highestEpoch: epochSchema.describe(
     'The highest epoch this process was welcomed with, 0 at first.',
   ),
-  platform: nameSchema,
+  platform: nameSchema.optional().describe('Default: what it was registered with.'),
   region: nameSchema.optional(),
   labels: labelsSchema.optional(),
   capacity: capacitySchema.optional(),
