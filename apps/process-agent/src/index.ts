@@ -1,1 +1,2 @@
-export {};
+export { createProcessAgent, type ProcessAgentDeps } from './app.ts';
+export { loadConfig, type Config } from './config.ts';
