@@ -81,6 +81,7 @@ class ConnectedAgent implements Agent {
     const logger = this.#logger;
     const directory = await JournalDirectory.open({ path, clock: this.#clock, logger, signal });
     try {
+      await runtime.open?.();
       const workload = await this.#openWorkload(directory);
       const running = this.#assemble(directory, workload);
       this.#running = running;

@@ -83,6 +83,8 @@ export interface Observation extends SessionProgress {
  * than make a second one. For one session one operation runs at a time; sessions run side by side.
  */
 export interface Runtime {
+  /** Called once, first of all, when no other process of this agent can be alive (the journal is locked). */
+  open?(): Promise<void>;
   /** Resolves when the session is ready: its port answers. When it rejects, nothing of the session is left. */
   start(session: SessionToStart, context: OperationContext): Promise<Started>;
   /** Resolves when nothing of the session is left; also when there was nothing. Tried again until it resolves. */
@@ -96,7 +98,7 @@ export interface Runtime {
   ): Promise<Started>;
   /** What really is there. `complete: false` (or a rejection) when it could not see everything. */
   inventory(): Promise<InventoryAnswer>;
-  /** Called once, before the first operation. */
+  /** Called once, after `open` and before the first operation. */
   observe?(listener: (observation: Observation) => void): void;
   /** Lets go of timers and handles; sessions go on. */
   close?(): Promise<void>;
