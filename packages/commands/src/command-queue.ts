@@ -60,7 +60,7 @@ const acceptedSchema = z.object({
 
 const startAnswerSchema = z.discriminatedUnion('kind', [
   acceptedSchema,
-  z.object({ kind: z.literal('no_room') }),
+  z.object({ kind: z.enum(['no_room', 'queue_full']) }),
 ]);
 export type StartAnswer = z.infer<typeof startAnswerSchema>;
 
@@ -118,7 +118,7 @@ export class CommandQueue {
     this.#options = options;
   }
 
-  /** Reserves room on that agent and writes session and start command, or `no_room` and nothing. */
+  /** Reserves room on that agent and writes session and start command, or `no_room` or `queue_full` and nothing. */
   async startSession(request: StartRequest): Promise<StartAnswer> {
     const answer = startAnswerSchema.parse(
       await callFunction(this.#options.db, 'start_session', {
@@ -127,6 +127,7 @@ export class CommandQueue {
         protocol: request.payload.protocol,
         port: request.payload.ports[0]?.port,
         expiresInMs: this.#options.expiresInMs,
+        maxQueued: this.#options.maxQueuedPerAgent,
       }),
     );
     if (answer.kind === 'accepted') this.#announce(answer);
@@ -147,20 +148,18 @@ export class CommandQueue {
     return answer;
   }
 
-  /** `count` commands for the agent itself, in order, in one transaction. */
+  /** Commands for the agent itself, one for each payload, in their order, in one transaction. */
   async enqueueAgentCommands(request: {
     readonly agentId: string;
     readonly action: AgentAction;
-    readonly payload?: Readonly<Record<string, unknown>>;
-    readonly count?: number;
+    readonly payloads?: readonly Readonly<Record<string, unknown>>[];
     readonly idempotency?: IdempotencyEntry | undefined;
   }): Promise<AgentCommandAnswer> {
-    const { count = 1, payload = {}, ...rest } = request;
+    const { payloads = [{}], ...rest } = request;
     const answer = agentCommandAnswerSchema.parse(
       await callFunction(this.#options.db, 'enqueue_agent_commands', {
         ...rest,
-        payload,
-        commandIds: Array.from({ length: count }, newCommandId),
+        commands: payloads.map((payload) => ({ id: newCommandId(), payload })),
         expiresInMs: this.#options.expiresInMs,
         maxQueued: this.#options.maxQueuedPerAgent,
       }),

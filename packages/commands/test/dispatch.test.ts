@@ -86,7 +86,11 @@ it('delivers a command enqueued on one replica to the agent of another, at once'
 
 it('delivers what was queued while the agent was away, in order, when it connects anywhere', async () => {
   const credentials = await createTestAgent(database.knex, 'away');
-  await a.queue.enqueueAgentCommands({ agentId: 'away', action: 'ping', count: 100 });
+  await a.queue.enqueueAgentCommands({
+    agentId: 'away',
+    action: 'ping',
+    payloads: Array(100).fill({}),
+  });
   expect(
     (await readCommands(database.knex, 'away')).every(
       (c) => c.status === 'pending' && c.error_message === null,
@@ -105,7 +109,11 @@ it('delivers what was queued while the agent was away, in order, when it connect
 
 it('has no more than the window unacknowledged, whatever runs', async () => {
   const credentials = await createTestAgent(database.knex, 'windowed');
-  await a.queue.enqueueAgentCommands({ agentId: 'windowed', action: 'ping', count: 80 });
+  await a.queue.enqueueAgentCommands({
+    agentId: 'windowed',
+    action: 'ping',
+    payloads: Array(80).fill({}),
+  });
   const agent = new ScriptedAgent(a.url, credentials);
   using _ = agent;
   agent.acknowledges = false;
@@ -140,7 +148,11 @@ it('asks a new connection what it holds, and sends again only what it does not k
   const credentials = await createTestAgent(database.knex, 'returning');
   const before = new ScriptedAgent(a.url, credentials);
   before.completes = false;
-  await a.queue.enqueueAgentCommands({ agentId: 'returning', action: 'ping', count: 3 });
+  await a.queue.enqueueAgentCommands({
+    agentId: 'returning',
+    action: 'ping',
+    payloads: Array(3).fill({}),
+  });
   await eventually(async () =>
     expect((await readCommands(database.knex, 'returning')).map((c) => c.status)).toEqual(
       Array(3).fill('acknowledged'),
@@ -180,7 +192,11 @@ it('ignores acks and statuses of an older connection and takes its results', asy
   const older = new ScriptedAgent(a.url, credentials);
   older.acknowledges = false;
   older.completes = false;
-  await a.queue.enqueueAgentCommands({ agentId: 'taken-over', action: 'ping', count: 2 });
+  await a.queue.enqueueAgentCommands({
+    agentId: 'taken-over',
+    action: 'ping',
+    payloads: Array(2).fill({}),
+  });
   await eventually(() => expect(older.received).toHaveLength(2));
   const [first, second] = older.received.map((command) => command.commandId) as [string, string];
   // The old owner does not hear of the new epoch: as if its replica were frozen for a moment.
@@ -245,7 +261,11 @@ it('ends a command for one unreadable result without harming the others of the b
   const agent = new ScriptedAgent(a.url, credentials);
   using _ = agent;
   agent.completes = false;
-  await a.queue.enqueueAgentCommands({ agentId: 'garbled', action: 'ping', count: 4 });
+  await a.queue.enqueueAgentCommands({
+    agentId: 'garbled',
+    action: 'ping',
+    payloads: Array(4).fill({}),
+  });
   await eventually(() => expect(agent.received).toHaveLength(4));
   const ids = agent.received.map((command) => command.commandId);
 
@@ -507,7 +527,11 @@ it('keeps one of two hosts that share an identity, and says so in its record', a
 
 it('expires what was never claimed, and nothing else', async () => {
   const credentials = await createTestAgent(database.knex, 'expiring');
-  await a.queue.enqueueAgentCommands({ agentId: 'expiring', action: 'ping', count: 2 });
+  await a.queue.enqueueAgentCommands({
+    agentId: 'expiring',
+    action: 'ping',
+    payloads: Array(2).fill({}),
+  });
   await database.knex.raw(
     `update agent_commands set expires_at = now() - interval '1 second' where agent_id = 'expiring'`,
   );

@@ -49,8 +49,7 @@ begin
       end, false) then
       return jsonb_build_object('kind', 'wrong_state', 'session', session_row(v_session));
     end if;
-    if (select count(*) from (select from agent_commands where agent_id = v_agent and completed_at is null
-        and seq > v_queue.head_seq limit (p->>'maxQueued')::integer) open) >= (p->>'maxQueued')::integer then
+    if queue_is_full(v_queue, 1, (p->>'maxQueued')::integer) then
       return jsonb_build_object('kind', 'queue_full');
     end if;
   end if;

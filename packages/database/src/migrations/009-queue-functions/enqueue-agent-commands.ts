@@ -1,15 +1,14 @@
-/** Commands for the agent itself. p: {agentId, action, payload, commandIds: [..], expiresInMs, maxQueued, idempotency?}. */
+/** Commands for the agent itself. p: {agentId, action, commands: [{id, payload}], expiresInMs, maxQueued, idempotency?}. */
 export const enqueueAgentCommandsSql = `
 create function enqueue_agent_commands(p jsonb) returns jsonb language plpgsql as $$
 declare
-  v_count integer := jsonb_array_length(p->'commandIds');
+  v_count integer := jsonb_array_length(p->'commands');
   v_max integer := (p->>'maxQueued')::integer;
   v_queue agent_queues;
   v_commands jsonb;
 begin
   select * into v_queue from agent_queues where agent_id = p->>'agentId';
-  if (select count(*) from (select from agent_commands where agent_id = v_queue.agent_id and completed_at is null
-      and seq > v_queue.head_seq limit v_max) open) + v_count > v_max then
+  if queue_is_full(v_queue, v_count, v_max) then
     return jsonb_build_object('kind', 'queue_full');
   end if;
   update agent_queues set next_seq = next_seq + v_count
@@ -17,9 +16,9 @@ begin
   if not found then return jsonb_build_object('kind', 'not_found'); end if;
   with inserted as (
     insert into agent_commands (command_id, agent_id, action, payload, seq, expires_at, created_at, updated_at)
-    select i.id, p->>'agentId', p->>'action', p->'payload', v_queue.next_seq - v_count + i.place - 1,
+    select i.command->>'id', p->>'agentId', p->>'action', i.command->'payload', v_queue.next_seq - v_count + i.place - 1,
       now() + (p->>'expiresInMs')::bigint * interval '1 millisecond', now(), now()
-    from jsonb_array_elements_text(p->'commandIds') with ordinality as i(id, place)
+    from jsonb_array_elements(p->'commands') with ordinality as i(command, place)
     returning *
   )
   select jsonb_agg(command_row(inserted::agent_commands) order by seq) into v_commands from inserted;

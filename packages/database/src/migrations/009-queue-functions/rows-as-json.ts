@@ -13,6 +13,13 @@ create function command_summary(c agent_commands, user_id text) returns jsonb la
     'action', c.action, 'status', c.status, 'error_code', c.error_code, 'error_message', c.error_message,
     'updated_at', c.updated_at, 'user_id', user_id)
 $$;
+-- Looked at before the lock, so it may be exceeded by what is in flight. The head lags, so what lies behind it is at
+-- most what is open: only a queue that might be full is counted.
+create function queue_is_full(q agent_queues, p_more integer, p_max integer) returns boolean language sql stable as $$
+  select q.next_seq - 1 - q.head_seq + p_more > p_max and p_more + (
+    select count(*) from (select from agent_commands c
+      where c.agent_id = q.agent_id and c.completed_at is null and c.seq > q.head_seq limit p_max) open) > p_max
+$$;
 create function give_back_room(p_session_ids text[]) returns void language sql as $$
   with released as (
     update sessions set holds_room = false where id = any(p_session_ids) and holds_room

@@ -2,7 +2,8 @@
  * Reserves room on one agent and writes session and command, or writes nothing. Room is compared in
  * the update's own \`where\`: that is looked at again after a wait, a count would not be.
  * p: {agentId, sessionId, commandId, userId, name?, template, platform, region?, labels, protocol, port,
- *     payload, cpu?, memory?, cpuMillis, memoryBytes, onVanished, expiresInMs, idempotency?}
+ *     payload, cpu?, memory?, cpuMillis, memoryBytes, onVanished, expiresInMs, maxQueued, idempotency?}
+ * kind: accepted | no_room | queue_full.
  */
 export const startSessionSql = `
 create function start_session(p jsonb) returns jsonb language plpgsql as $$
@@ -14,6 +15,10 @@ declare
   v_command agent_commands;
   v_answer jsonb;
 begin
+  select * into v_queue from agent_queues where agent_id = p->>'agentId';
+  if queue_is_full(v_queue, 1, (p->>'maxQueued')::integer) then
+    return jsonb_build_object('kind', 'queue_full');
+  end if;
   update agent_queues q set next_seq = q.next_seq + 1,
     reserved_sessions = q.reserved_sessions + 1,
     reserved_cpu_millis = q.reserved_cpu_millis + v_cpu,
