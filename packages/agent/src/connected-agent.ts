@@ -264,7 +264,8 @@ class ConnectedAgent implements Agent {
       case 'resume':
         intake.push(() => {
           const { executor } = running.workload;
-          ack({ commands: frame.commands.map(({ commandId }) => executor.describe(commandId)) });
+          const commandIds = frame.commands.map(({ commandId }) => commandId);
+          ack({ commands: executor.describe(commandIds) });
         });
         break;
       case 'cancel':

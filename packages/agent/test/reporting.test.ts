@@ -77,6 +77,30 @@ describe('a result', () => {
   });
 });
 
+describe('the answer to a resume', () => {
+  test('stays below what a frame may hold; the outcomes that do not fit come as results', async () => {
+    const runtime: Runtime = {
+      start: () => Promise.resolve({ log: 'x'.repeat(60_000) }),
+      stop: () => Promise.resolve(),
+      hibernate: () => Promise.resolve(),
+      wake: () => Promise.resolve({}),
+      inventory: () => Promise.resolve({ complete: true, sessions: [] }),
+    };
+    await bench.startAgent({ runtime });
+    const connection = await bench.hub.connection();
+    const starts = Array.from({ length: 20 }, (_, index) => command('start', `s${index}`, 1));
+    const commandIds = starts.map(({ commandId }) => commandId);
+    await connection.commands(...starts);
+    await Promise.all(commandIds.map((commandId) => bench.hub.outcome(commandId)));
+    bench.hub.outcomes.clear();
+    const answer = await connection.resume(...commandIds);
+    expect(JSON.stringify(answer).length).toBeLessThan(500_000);
+    const held = answer.commands.filter(({ state }) => state === 'held');
+    expect(held.length).toBeGreaterThan(10);
+    await Promise.all(held.map(({ commandId }) => bench.hub.outcome(commandId)));
+  });
+});
+
 describe('a status', () => {
   test('says that a running session died, under a sequence that rises', async () => {
     await bench.startAgent();

@@ -1,4 +1,9 @@
-import type { Outcome, ResumeAnswer, WireCommand } from '@streamspace/protocol';
+import {
+  MAX_BATCH_BYTES,
+  type Outcome,
+  type ResumeAnswer,
+  type WireCommand,
+} from '@streamspace/protocol';
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { sleep, type Clock } from '../clock.ts';
@@ -94,11 +99,24 @@ export class Executor {
     }
   }
 
-  describe(commandId: string): ResumeAnswer['commands'][number] {
-    const record = this.#options.journal.find(commandId);
-    if (record === undefined) return { commandId, state: 'unknown' };
-    if (record.state === 'held') return { commandId, state: 'held' };
-    return { commandId, state: 'ended', outcome: record.outcome };
+  /**
+   * What became of each. Outcomes that do not fit into one frame are sent as results instead, and
+   * their commands called held: a frame that is too large would close the connection, again and again.
+   */
+  describe(commandIds: readonly string[]): ResumeAnswer['commands'] {
+    const { journal, onResults } = this.#options;
+    let outcomeBytes = 0;
+    return commandIds.map((commandId) => {
+      const record = journal.find(commandId);
+      if (record === undefined) return { commandId, state: 'unknown' };
+      if (record.state === 'held') return { commandId, state: 'held' };
+      outcomeBytes += Buffer.byteLength(JSON.stringify(record.outcome));
+      if (outcomeBytes <= MAX_BATCH_BYTES) {
+        return { commandId, state: 'ended', outcome: record.outcome };
+      }
+      onResults([record]);
+      return { commandId, state: 'held' };
+    });
   }
 
   /** Removes a session that no command is about. Does nothing when one has come. */
