@@ -1,1 +1,3 @@
-export {};
+export { createApp, type AppOptions } from './app.ts';
+export { loadConfig, type Config } from './config.ts';
+export type { ReplicaProcess } from './replica-process.ts';
