@@ -310,6 +310,15 @@ describe('after a restart of the agent', () => {
     expect(machine.observations).toMatchObject([{ sessionId: 's1', code: 'process_exited' }]);
   });
 
+  test('a failure is told again, as the agent before may have died with it', async () => {
+    const { pid } = await ask(await runtime.start(session(), machine.context));
+    process.kill(pid, 'SIGKILL');
+    await eventually(() => machine.observations.length === 1);
+    await machine.restart();
+    expect(machine.observations).toHaveLength(2);
+    expect(machine.observations[1]).toEqual(machine.observations[0]);
+  });
+
   test('a process whose pid was not written down any more is found by its environment', async () => {
     const { pid } = await ask(await runtime.start(session(), machine.context));
     await runtime.close();

@@ -61,10 +61,12 @@ export class ProcessRuntime implements Runtime {
   async open(): Promise<void> {
     await this.#options.store.load();
     for (const record of this.#options.store.all()) {
-      if (record.state !== 'running' || record.leader === null) continue;
-      const process = adoptSession(record.leader);
+      const { sessionId, state, leader, failure } = record;
+      if (state === 'failed' && failure !== null) this.#tellFailure(record, failure);
+      if (state !== 'running' || leader === null) continue;
+      const process = adoptSession(leader);
       if (process) this.#watch(record, process);
-      else await this.#exclusively(record.sessionId, () => this.#noteDeath(record, null, false));
+      else await this.#exclusively(sessionId, () => this.#noteDeath(record, null, false));
     }
   }
 
@@ -217,6 +219,7 @@ export class ProcessRuntime implements Runtime {
       ports: await this.#choosePorts(spec),
       display: spec.protocol === 'vnc' ? findFreeDisplay(this.#takenDisplays()) : null,
       leader: null,
+      failure: null,
     });
     const { home, log } = store.pathsOf(sessionId);
     const process = await spawnSession({
@@ -261,20 +264,26 @@ export class ProcessRuntime implements Runtime {
 
   /** A session ended by itself: what is left of its group goes, too, and the control plane is told. */
   async #noteDeath(record: SessionRecord, exit: Exit, isGroupOwn: boolean): Promise<void> {
-    const { sessionId, generation } = record;
+    const { sessionId } = record;
     const { store, logger } = this.#options;
+    const failure = await describeExit(exit, store.pathsOf(sessionId).log);
     try {
       await this.#endProcesses(sessionId, isGroupOwn);
-      const current = store.find(sessionId);
-      if (current?.generation === generation) await store.save({ ...current, state: 'failed' });
+      await store.save({ ...record, state: 'failed', failure });
     } catch (err) {
       logger.error({ err, sessionId }, 'what a dead session left could not be cleaned up');
     }
-    const message = await describeExit(exit, store.pathsOf(sessionId).log);
-    this.#tell({ sessionId, generation, state: 'failed', code: 'process_exited', message });
+    this.#tellFailure(record, failure);
   }
 
-  #tell(observation: Observation): void {
+  #tellFailure({ sessionId, generation }: SessionRecord, message: string): void {
+    const observation: Observation = {
+      sessionId,
+      generation,
+      state: 'failed',
+      code: 'process_exited',
+      message,
+    };
     if (this.#listener) this.#listener(observation);
     else this.#unheard.push(observation);
   }

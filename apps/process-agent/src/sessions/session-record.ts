@@ -14,6 +14,8 @@ export const sessionRecordSchema = z.object({
   display: z.int().nullable(),
   /** The leader of its process group; null before it was spawned and when it was ended. */
   leader: z.object({ pid: z.int(), startTime: z.string(), bootId: z.string() }).nullable(),
+  /** How it ended by itself, in a sentence: told again by every later agent, as one may die in between. */
+  failure: z.string().nullable(),
 });
 
 export type SessionRecord = z.infer<typeof sessionRecordSchema>;
