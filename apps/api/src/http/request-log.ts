@@ -17,6 +17,8 @@ export function requestLog(logger: Logger): HttpLogger {
     },
     customSuccessMessage: () => 'request answered',
     customErrorMessage: () => 'request failed',
+    // A 5xx was logged with what caused it, where that is not its kind; there is no further error.
+    customErrorObject: (_request, _response, _error, { err: _err, ...fields }) => fields,
     customProps: (_request, response) => factsOf(response),
     serializers: {
       req: ({ id, method, url }: { id: unknown; method: string; url: string }) => ({
