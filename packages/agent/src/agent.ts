@@ -1,5 +1,6 @@
 import type { Capacity, Labels } from '@streamspace/protocol';
 import type { Logger } from 'pino';
+import type { AgentActions } from './actions.ts';
 import type { Clock } from './clock.ts';
 import type { RequestHandlers } from './requests.ts';
 import type { Runtime } from './runtime.ts';
@@ -13,7 +14,8 @@ export interface AgentOptions {
   /** On a disk that survives a restart; for this agent alone. */
   readonly journalDir: string;
   readonly runtime: Runtime;
-  readonly platform: string;
+  /** Default: what it was registered with. */
+  readonly platform?: string;
   readonly region?: string;
   readonly labels?: Labels;
   readonly capacity?: Capacity;
@@ -22,6 +24,8 @@ export interface AgentOptions {
   readonly logger?: Logger;
   /** Answers to `request` frames by their kind, besides `ping`. */
   readonly requests?: RequestHandlers;
+  /** Carries out commands for the agent itself, besides `ping`. */
+  readonly actions?: AgentActions;
   readonly onStateChange?: (state: LinkState) => void;
   readonly clock?: Clock;
   readonly random?: () => number;

@@ -7,6 +7,7 @@ import {
 } from '@streamspace/protocol';
 import { isDeepStrictEqual } from 'node:util';
 import { pino, type Logger } from 'pino';
+import { builtInActions } from './actions.ts';
 import type { Agent, AgentOptions, AgentStats } from './agent.ts';
 import { systemClock, type Clock } from './clock.ts';
 import { RUN_LIMITS_MS } from './execution/run-limits.ts';
@@ -121,7 +122,10 @@ class ConnectedAgent implements Agent {
       clock: this.#clock,
       random: this.#random,
       logger: this.#logger,
-      version: this.#options.version ?? null,
+      actions: {
+        ...builtInActions(this.#clock, this.#options.version ?? null),
+        ...this.#options.actions,
+      },
       limitsMs: this.#options.runLimitsMs ?? RUN_LIMITS_MS,
       nextSequence: () => {
         this.#sequence += 1;
@@ -189,7 +193,7 @@ class ConnectedAgent implements Agent {
       instanceId: directory.instanceId,
       journalId: workload.journal.journalId,
       highestEpoch,
-      platform,
+      ...(platform !== undefined && { platform }),
       ...(region !== undefined && { region }),
       ...(labels !== undefined && { labels }),
       ...(this.#capacity !== undefined && { capacity: this.#capacity }),

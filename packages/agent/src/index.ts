@@ -1,3 +1,4 @@
+export type { AgentAction, AgentActions } from './actions.ts';
 export type { Agent, AgentOptions, AgentStats } from './agent.ts';
 export { BACKOFF_BASE_MS, BACKOFF_CAP_MS, fullJitterMs } from './backoff.ts';
 export { sleep, systemClock, type Clock } from './clock.ts';

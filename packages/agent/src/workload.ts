@@ -5,6 +5,7 @@ import {
   type StartPayload,
 } from '@streamspace/protocol';
 import type { Logger } from 'pino';
+import type { AgentActions } from './actions.ts';
 import { sleep, type Clock } from './clock.ts';
 import { CommandRunner } from './execution/command-runner.ts';
 import { Executor, type ExecutedResult } from './execution/executor.ts';
@@ -23,7 +24,7 @@ export interface WorkloadOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
-  readonly version: string | null;
+  readonly actions: AgentActions;
   readonly limitsMs: Readonly<Record<string, number>>;
   /** Rises with every call, over all workloads of the process. */
   readonly nextSequence: () => number;

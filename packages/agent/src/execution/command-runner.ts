@@ -4,9 +4,9 @@ import {
   type StartPayload,
   type WireCommand,
 } from '@streamspace/protocol';
-import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import type { AgentActions } from '../actions.ts';
 import { fullJitterMs } from '../backoff.ts';
 import { sleep, type Clock } from '../clock.ts';
 import { cancelled, completed, failed, superseded } from '../outcome.ts';
@@ -24,7 +24,7 @@ export interface CommandRunnerOptions {
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
-  readonly version: string | null;
+  readonly actions: AgentActions;
   readonly limitsMs: Readonly<Record<string, number>>;
   /** The spec of the session's start, as far as it is known. */
   readonly findSpec: (sessionId: string) => StartPayload | undefined;
@@ -61,7 +61,7 @@ export class CommandRunner {
   }
 
   #carryOut(command: WireCommand, signal: AbortSignal): Promise<unknown> {
-    if (command.sessionId === null) return Promise.resolve(this.#runAgentAction(command));
+    if (command.sessionId === null) return this.#runAgentAction(command);
     const session: SessionRef = {
       sessionId: command.sessionId,
       generation: command.generation ?? 1,
@@ -119,15 +119,10 @@ export class CommandRunner {
     }
   }
 
-  #runAgentAction(command: WireCommand): unknown {
-    if (command.action !== 'ping') throw unknownAction(command.action);
-    const { clock, version } = this.#options;
-    return {
-      host: hostname(),
-      pid: process.pid,
-      version,
-      at: new Date(clock.now()).toISOString(),
-    };
+  async #runAgentAction({ action, payload }: WireCommand): Promise<unknown> {
+    const run = this.#options.actions[action];
+    if (!run) throw unknownAction(action);
+    return run(payload);
   }
 
   #contextFor(session: SessionRef, signal: AbortSignal): OperationContext {
