@@ -29,14 +29,25 @@ export async function migrateToLatest(
   const connection: object = await db.client.acquireConnection();
   try {
     await takeLock(db, connection, { ...(signal && { signal }), ...(onWait && { onWait }) });
-    const migrationSource = new StaticMigrationSource();
-    await db.migrate.forceFreeMigrationsLock({ migrationSource });
-    const [, applied]: [number, string[]] = await db.migrate.latest({ migrationSource });
-    await db.raw('select pg_advisory_unlock(?)', [MIGRATION_LOCK]).connection(connection);
-    return applied;
+    try {
+      return await migrateUnderLock(db);
+    } finally {
+      // Also after a failure: the connection goes back to its pool and lives on. A dead one has let go of it.
+      await db
+        .raw('select pg_advisory_unlock(?)', [MIGRATION_LOCK])
+        .connection(connection)
+        .catch(() => undefined);
+    }
   } finally {
     await db.client.releaseConnection(connection);
   }
+}
+
+async function migrateUnderLock(db: Knex): Promise<readonly string[]> {
+  const migrationSource = new StaticMigrationSource();
+  await db.migrate.forceFreeMigrationsLock({ migrationSource });
+  const [, applied]: [number, string[]] = await db.migrate.latest({ migrationSource });
+  return applied;
 }
 
 async function takeLock(db: Knex, connection: object, options: MigrateOptions): Promise<void> {

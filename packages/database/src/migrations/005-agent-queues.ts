@@ -8,6 +8,9 @@ const TABLES = `
     add column version text,
     add column notice_code text,
     add column notice_message text;
+  update agents set created_at = coalesce(created_at, updated_at, now()),
+    updated_at = coalesce(updated_at, created_at, now())
+    where created_at is null or updated_at is null;
   alter table agents alter column created_at set not null;
   alter table agents alter column updated_at set not null;
 
@@ -87,11 +90,16 @@ async function takeOverCapacities(knex: Knex): Promise<void> {
     await knex('agent_queues')
       .where({ agent_id })
       .update({
-        max_sessions: Number.isInteger(capacity.maxSessions) ? capacity.maxSessions : null,
+        max_sessions: isCount(capacity.maxSessions) ? capacity.maxSessions : null,
         capacity_cpu_millis: parseCpuMillis(quantity(capacity.cpu)) ?? null,
         capacity_memory_bytes: parseMemoryBytes(quantity(capacity.memory)) ?? null,
       });
   }
+}
+
+/** Of an `integer` column. */
+function isCount(value: unknown): boolean {
+  return Number.isInteger(value) && Number(value) >= 0 && Number(value) < 2 ** 31;
 }
 
 function quantity(value: unknown): string {

@@ -75,6 +75,7 @@ async function dropOldIndexes(knex: Knex): Promise<void> {
     alter table agent_commands drop constraint if exists agent_commands_agent_id_fkey;
     alter table agent_commands add constraint agent_commands_agent_id_fkey
       foreign key (agent_id) references agents(agent_id);
+    update agent_commands set created_at = updated_at where created_at is null;
     alter table agent_commands alter column created_at set not null;
   `);
 }
