@@ -1,5 +1,7 @@
 import {
   isPortFree,
+  killSessionProcesses,
+  localAgentDirectory,
   type LocalStack,
   type ProcessEvent,
   startLocalStack,
@@ -57,6 +59,7 @@ export class LocalSystem {
   /** Kills every process, without waiting. */
   kill(): void {
     this.#state.processes.killAllNow();
+    killSessionProcesses(localAgentDirectory(this.#state));
     this.#release();
   }
 
@@ -92,6 +95,7 @@ export class LocalSystem {
       );
     this.#devFile.remove();
     if (!isFresh) return;
+    killSessionProcesses(localAgentDirectory(this.#state));
     this.#state.empty();
     print(
       env['DATABASE_URL']

@@ -11,7 +11,12 @@ export {
   type LoadBalancer,
   type LoadBalancerOptions,
 } from './load-balancer.ts';
-export { LocalStack, startLocalStack, type LocalStackOptions } from './local-stack.ts';
+export {
+  LocalStack,
+  localAgentDirectory,
+  startLocalStack,
+  type LocalStackOptions,
+} from './local-stack.ts';
 export { answersOk, nodeProgram, runNodeProgram, type NodeProgram } from './node-program.ts';
 export {
   startPostgres,
@@ -27,6 +32,7 @@ export {
   type RedisServer,
   type RedisServerOptions,
 } from './redis-server.ts';
+export { killSessionProcesses } from './session-processes.ts';
 export { readOptionalFile, writePrivateFile } from './secret-file.ts';
 export { AlreadyRunningError, StateDirectory } from './state-directory.ts';
 export {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findExecutable } from './find-executable.ts';
@@ -17,6 +17,8 @@ export interface LoadBalancerOptions {
   readonly backends: readonly Backend[];
   /** A backend gets connections while this answers 200. */
   readonly healthPath?: string;
+  /** For HAProxy's configuration, removed when it stops; a temporary one when left out. */
+  readonly directory?: string;
   /** HAProxy when it is installed, unless the built-in one is asked for. */
   readonly kind?: LoadBalancer['kind'];
   readonly logFile?: string | undefined;
@@ -70,7 +72,9 @@ async function startHaproxy(
   options: LoadBalancerOptions & { readonly port: number },
 ): Promise<LoadBalancer> {
   const { port, host = HOST, backends, healthPath = HEALTH_PATH } = options;
-  const directory = mkdtempSync(join(tmpdir(), 'streamspace-haproxy-'));
+  const parent = options.directory ?? tmpdir();
+  mkdirSync(parent, { recursive: true });
+  const directory = mkdtempSync(join(parent, 'streamspace-haproxy-'));
   const configFile = join(directory, 'haproxy.cfg');
   writeFileSync(configFile, haproxyConfig({ host, port, backends, healthPath }));
   const removeDirectory = (): void => rmSync(directory, { recursive: true, force: true });

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { loadAdminToken } from './admin-token.ts';
 import { ensureAgentKey } from './agent-credentials.ts';
 import { type ApiReplica, apiReplica } from './api-replica.ts';
+import { endSessions } from './end-sessions.ts';
 import { ensureDatabase } from './ensure-database.ts';
 import { entryPoints } from './entry-points.ts';
 import { freePort } from './free-port.ts';
@@ -11,6 +12,7 @@ import { runNodeProgram } from './node-program.ts';
 import { startPostgres } from './postgres-server.ts';
 import { type ProcessAgent, processAgent } from './process-agent.ts';
 import { startRedis } from './redis-server.ts';
+import { killSessionProcesses } from './session-processes.ts';
 import type { StateDirectory } from './state-directory.ts';
 import type { ProcessEvent } from './supervised-process.ts';
 
@@ -36,7 +38,14 @@ interface Stoppable {
 }
 
 const AGENT_ID = 'local-1';
+
+/** Where the local agent keeps its journal, its sessions' records and files. */
+export function localAgentDirectory(state: StateDirectory): string {
+  return join(state.path, 'agents', AGENT_ID);
+}
 const HOST = '127.0.0.1';
+/** Seconds: the load balancer asks every second, and there is one agent to move. */
+const BRIEF_DRAIN = { DRAIN_DELAY: '2', DRAIN_WINDOW: '1' };
 
 /** The whole system on one machine. Its processes are started again when they die, on the same ports. */
 export class LocalStack implements AsyncDisposable {
@@ -64,10 +73,8 @@ export class LocalStack implements AsyncDisposable {
 
   async start(): Promise<void> {
     const { signal } = this.#options;
-    [this.databaseUrl, this.redisUrl] = await Promise.all([
-      this.#startDatabase(),
-      this.#startRedis(),
-    ]);
+    this.redisUrl = await this.#startRedis();
+    this.databaseUrl = await this.#startDatabase();
     signal?.throwIfAborted();
     await this.#migrate();
     signal?.throwIfAborted();
@@ -81,6 +88,7 @@ export class LocalStack implements AsyncDisposable {
   /** In reverse order of the start. */
   async stop(): Promise<void> {
     for (let last = this.#started.pop(); last; last = this.#started.pop()) await last.stop();
+    if (this.agent) killSessionProcesses(localAgentDirectory(this.#options.state));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -126,7 +134,7 @@ export class LocalStack implements AsyncDisposable {
         redisUrl: this.redisUrl,
         redisPrefix: env['REDIS_PREFIX'] ?? 'ss',
         adminToken: this.adminToken,
-        env,
+        env: { ...BRIEF_DRAIN, ...env },
         ...this.#supervision(name),
       });
     });
@@ -142,6 +150,7 @@ export class LocalStack implements AsyncDisposable {
   async #startLoadBalancer(): Promise<void> {
     this.#loadBalancer = await startLoadBalancer({
       port: this.#options.port,
+      directory: this.#options.state.path,
       backends: this.replicas.map(({ port }) => ({ host: HOST, port })),
       ...this.#supervision('load-balancer'),
     });
@@ -150,7 +159,7 @@ export class LocalStack implements AsyncDisposable {
 
   async #startAgent(): Promise<void> {
     const { state, env } = this.#options;
-    const dataDir = join(state.path, 'agents', AGENT_ID);
+    const dataDir = localAgentDirectory(state);
     const key = await ensureAgentKey({
       url: this.url,
       adminToken: this.adminToken,
@@ -166,8 +175,18 @@ export class LocalStack implements AsyncDisposable {
       env: { AGENT_REGION: 'local', ...env },
       ...this.#supervision(`agent-${AGENT_ID}`),
     });
-    this.#started.push(this.agent.process);
+    this.#started.push(this.agent.process, { stop: () => this.#endSessions() });
     await this.agent.process.start();
+  }
+
+  /** An agent leaves its sessions running when it stops; here everything is to end. */
+  async #endSessions(): Promise<void> {
+    const { url, adminToken } = this;
+    try {
+      await endSessions({ url, adminToken, agentId: AGENT_ID });
+    } catch {
+      // The control plane does not answer; it finds out by the next inventory.
+    }
   }
 
   #supervision(name: string): {

@@ -1,5 +1,4 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   apiReplica,
@@ -19,6 +18,7 @@ import {
 } from '@streamspace/local-stack';
 import { type FaultProxy, startFaultProxy } from '../fault-proxy.ts';
 import { createTestDatabase, type TestDatabase } from '../test-database.ts';
+import { testEnvironment } from '../test-environment.ts';
 import { testProcessRegistry } from '../test-redis.ts';
 import { ClusterAgent } from './cluster-agent.ts';
 import { ClusterClient } from './cluster-client.ts';
@@ -52,7 +52,7 @@ export class TestCluster implements AsyncDisposable {
   agents: readonly ClusterAgent[] = [];
   loadBalancer: LoadBalancer | undefined;
   readonly #options: TestClusterOptions;
-  readonly #directory = mkdtempSync(join(tmpdir(), 'streamspace-cluster-'));
+  readonly #directory = mkdtempSync(join(testEnvironment().runDir, 'cluster-'));
   readonly #registry: ProcessRegistry;
   readonly #proxies: FaultProxy[] = [];
   readonly #processes: ProcessIdentity[] = [];
@@ -109,6 +109,7 @@ export class TestCluster implements AsyncDisposable {
     if (this.#options.loadBalancer !== false)
       this.loadBalancer = await startLoadBalancer({
         backends: this.replicas.map(({ port }) => ({ host: HOST, port })),
+        directory: this.#directory,
         registry: this.#registry,
         logFile: join(this.#directory, 'load-balancer.log'),
       });
