@@ -21,7 +21,7 @@ function fail(error: unknown): never {
 }
 
 function createSystem(): LocalSystem {
-  const stateDir = join(repositoryRoot, '.streamspace');
+  const stateDir = process.env['STREAMSPACE_STATE_DIR'] ?? join(repositoryRoot, '.streamspace');
   try {
     return new LocalSystem({
       ...parseOptions(process.argv),

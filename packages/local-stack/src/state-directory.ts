@@ -5,6 +5,8 @@ import { ProcessRegistry, type RegisteredProcess } from './process-registry.ts';
 import { readOptionalFile, writePrivateFile } from './secret-file.ts';
 
 const OWNER_FILE = 'supervisor.json';
+// Enough for PostgreSQL to write down what it has; whatever else is left may as well be killed.
+const LEFTOVER_GRACE_MS = 2_000;
 
 export class AlreadyRunningError extends Error {
   constructor(pid: number) {
@@ -36,7 +38,7 @@ export class StateDirectory {
 
   /** Ends what a supervisor that was killed could not end. */
   async endLeftovers(): Promise<RegisteredProcess[]> {
-    return this.processes.endLeftovers();
+    return this.processes.endLeftovers(LEFTOVER_GRACE_MS);
   }
 
   /** Deletes all that was kept. */
