@@ -71,7 +71,7 @@ with owned as (
 update agent_commands c set status = 'sent', attempt = c.attempt + 1, sent_epoch = due.epoch, sent_by = :replica,
   sent_at = now(), updated_at = now()
 from due
-where c.command_id = due.command_id and c.status = 'pending' and c.completed_at is null
+where c.command_id = due.command_id and c.status = 'pending'
 returning ${COMMAND_COLUMNS}, due.user_id`;
 
 /** Losing an ack in a crash of Postgres is a redelivery, hence asynchronous: nothing else depends on it. */
@@ -83,7 +83,7 @@ with durability as (
     as e(command_id, epoch, attempt)
 ), locked as (
   select c.command_id from agent_commands c join entry e using (command_id)
-  where c.status = 'sent' and c.sent_epoch = e.epoch and c.attempt = e.attempt and c.completed_at is null
+  where c.status = 'sent' and c.sent_epoch = e.epoch and c.attempt = e.attempt
   order by c.agent_id, c.seq for no key update of c
 )
 update agent_commands c set status = 'acknowledged', acknowledged_at = now(), updated_at = now()

@@ -146,7 +146,7 @@ export class GlobalSweep {
       `select s.id from sessions s
        where s.state = 'terminating' and s.updated_at < now() - interval '30 seconds'
          and not exists (select from agent_commands c
-           where c.session_id = s.id and c.completed_at is null and c.seq is not null)
+           where c.session_id = s.id and is_open(c.status) and c.seq is not null)
        limit ${BATCH}`,
     );
     // Two replicas that do this at once write one stop: the second finds the first's open.

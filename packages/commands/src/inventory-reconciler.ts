@@ -116,7 +116,7 @@ export class InventoryReconciler {
       this.#options.db,
       `select s.id, s.state, s.generation, s.on_vanished,
          s.updated_at >= :askedAt or exists (select from agent_commands c
-           where c.session_id = s.id and c.completed_at is null and c.seq is not null) as is_busy
+           where c.session_id = s.id and is_open(c.status) and c.seq is not null) as is_busy
        from sessions s
        where s.agent_id = :agentId and (s.state = 'running' or s.id = any(:observed::text[]))`,
       { agentId, observed: [...observed], askedAt },

@@ -17,7 +17,7 @@ begin
     'status', 'cancelled', 'error_code', 'cancelled', 'error_message', 'Cancelled before it was sent.')), true);
   if v_changed->'commands' = '[]' then
     update agent_commands set cancel_requested_at = coalesce(cancel_requested_at, now()), updated_at = now()
-    where command_id = p_command_id and completed_at is null and seq is not null;
+    where command_id = p_command_id and is_open(status) and seq is not null;
     if not found then
       select * into v_command from agent_commands where command_id = p_command_id;
       return jsonb_build_object('kind', 'ended', 'command', command_row(v_command));

@@ -25,7 +25,7 @@ begin
 
   if v_action = 'stop_session' then
     select * into v_command from agent_commands
-      where session_id = v_session.id and action = 'stop_session' and completed_at is null and seq is not null
+      where session_id = v_session.id and action = 'stop_session' and is_open(status) and seq is not null
       order by seq desc limit 1;
     if v_command.command_id is not null then
       v_answer := jsonb_build_object('session', session_row(v_session), 'command', command_row(v_command));
@@ -34,12 +34,15 @@ begin
     if v_session.state = 'terminated' and not v_repair then
       return jsonb_build_object('kind', 'nothing_to_do', 'session', session_row(v_session));
     end if;
+    -- A claim holds neither of the locks above: it is waited for here, before anything is taken for unsent.
+    perform from agent_commands where session_id = v_session.id and is_open(status) and seq is not null
+      order by seq for no key update;
     v_unsent := v_session.state = 'pending' and not exists (
       select from agent_commands where session_id = v_session.id and (attempt > 0 or action <> 'start_session'));
     v_over := v_unsent or v_queue.agent_id is null or v_queue.deleted_at is not null;
   else
     if exists (select from agent_commands
-        where session_id = v_session.id and completed_at is null and seq is not null) then
+        where session_id = v_session.id and is_open(status) and seq is not null) then
       return jsonb_build_object('kind', 'busy', 'session', session_row(v_session));
     end if;
     if v_queue.agent_id is null or v_queue.deleted_at is not null or not coalesce(case v_action
@@ -73,7 +76,7 @@ begin
       error_code = case when attempt = 0 then 'superseded' end,
       error_message = case when attempt = 0 then 'The session was stopped.' end,
       completed_at = case when attempt = 0 then now() end
-    where session_id = v_session.id and completed_at is null and seq is not null;
+    where session_id = v_session.id and is_open(status) and seq is not null;
   end if;
 
   update sessions set

@@ -22,7 +22,7 @@ begin
     where s.id = e.session_id and s.agent_id = e.agent_id and s.state = 'running' and s.generation = e.generation
       and (e.before is null or s.updated_at < e.before)
       and not exists (select from agent_commands c
-        where c.session_id = s.id and c.completed_at is null and c.seq is not null)
+        where c.session_id = s.id and is_open(c.status) and c.seq is not null)
     returning s.id
   )
   select coalesce(array_agg(id), '{}') into v_failed from failed;

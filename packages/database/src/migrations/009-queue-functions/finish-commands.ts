@@ -16,12 +16,12 @@ declare
   v_over text[];
 begin
   select array_agg(distinct c.agent_id) filter (
-      where not (c.action in ('start_session', 'wake_session') and e.status = 'completed')),
-    array_agg(distinct c.session_id)
+      where c.session_id is not null
+        and not (c.action in ('start_session', 'wake_session') and e.status = 'completed')),
+    array_agg(distinct c.session_id) filter (where c.session_id is not null)
   into v_room_agents, v_sessions
   from jsonb_to_recordset(p_entries) as e(command_id text, status text)
-  join agent_commands c on c.command_id = e.command_id
-  where c.session_id is not null and c.completed_at is null;
+  join agent_commands c on c.command_id = e.command_id;
 
   if v_sessions is not null then
     perform from agent_queues where agent_id = any(v_room_agents) order by agent_id for no key update;
@@ -35,7 +35,7 @@ begin
     order by e.command_id
   ), locked as (
     select c.command_id from agent_commands c join entry e using (command_id)
-    where c.completed_at is null and c.seq is not null
+    where is_open(c.status) and c.seq is not null
       and (e.agent_id is null or e.agent_id = c.agent_id)
       and (not p_unsent_only or c.attempt = 0)
     order by c.agent_id, c.seq for no key update of c
@@ -90,7 +90,7 @@ begin
       with overtaken as (
         update agent_commands c set status = 'cancelled', error_code = 'superseded',
           error_message = 'The session was stopped.', completed_at = now(), updated_at = now()
-        where c.session_id = any(v_stopped) and c.completed_at is null and c.seq is not null
+        where c.session_id = any(v_stopped) and is_open(c.status) and c.seq is not null
         returning c.*
       )
       select v_ended || coalesce(array_agg(overtaken::agent_commands), '{}') into v_ended from overtaken;
@@ -98,7 +98,9 @@ begin
   end if;
 
   return jsonb_build_object(
-    'commands', coalesce((select jsonb_agg(command_summary(e, s.user_id))
+    'commands', coalesce((select jsonb_agg(jsonb_build_object('command_id', e.command_id, 'agent_id', e.agent_id,
+        'session_id', e.session_id, 'action', e.action, 'status', e.status, 'error_code', e.error_code,
+        'error_message', e.error_message, 'updated_at', e.updated_at, 'user_id', s.user_id))
       from unnest(v_ended) e left join sessions s on s.id = e.session_id), '[]'),
     'sessions', coalesce((select jsonb_agg(session_row(s)) from sessions s where s.id = any(v_changed)), '[]'),
     'rings', coalesce((select jsonb_agg(jsonb_build_object('agentId', q.agent_id, 'ownerBootId', q.owner_boot_id))

@@ -1,17 +1,16 @@
 /** Rows as the stores parse them. An int8 goes as text: JSON numbers end at 2^53. Secrets stay behind. */
 export const rowsAsJsonSql = `
+-- Has not ended. Says what \`completed_at is null\` says, in words that the open index is not made of: who looks for
+-- commands by id or by session must not be led through everything that is open.
+create function is_open(status varchar) returns boolean language sql immutable as $$
+  select status in ('pending', 'sent', 'acknowledged')
+$$;
 create function session_row(s sessions) returns jsonb language sql stable as $$
   select to_jsonb(s) - 'start_payload' - 'tags' - 'snapshot_config' - 'platform_metadata'
     || jsonb_build_object('agent_state', (select state from agent_states a where a.agent_id = s.agent_id))
 $$;
 create function command_row(c agent_commands) returns jsonb language sql immutable as $$
   select to_jsonb(c) - 'id' - 'payload' || jsonb_build_object('seq', c.seq::text)
-$$;
--- What a live event says of a command.
-create function command_summary(c agent_commands, user_id text) returns jsonb language sql immutable as $$
-  select jsonb_build_object('command_id', c.command_id, 'agent_id', c.agent_id, 'session_id', c.session_id,
-    'action', c.action, 'status', c.status, 'error_code', c.error_code, 'error_message', c.error_message,
-    'updated_at', c.updated_at, 'user_id', user_id)
 $$;
 -- Looked at before the lock, so it may be exceeded by what is in flight. The head lags, so what lies behind it is at
 -- most what is open: only a queue that might be full is counted.

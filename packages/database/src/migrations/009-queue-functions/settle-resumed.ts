@@ -16,7 +16,7 @@ begin
   update agent_commands set status = 'acknowledged', sent_epoch = v_epoch,
     acknowledged_at = coalesce(acknowledged_at, now()), updated_at = now()
   where command_id in (select jsonb_array_elements_text(p->'held')) and agent_id = p->>'agentId'
-    and completed_at is null and attempt > 0;
+    and is_open(status) and attempt > 0;
 
   select coalesce(jsonb_agg(ending.entry), '[]') into v_endings from (
     select jsonb_build_object('command_id', c.command_id, 'agent_id', c.agent_id) || case
@@ -34,13 +34,13 @@ begin
     end as entry
     from agent_commands c
     where c.command_id in (select jsonb_array_elements_text(p->'unknown')) and c.agent_id = p->>'agentId'
-      and c.completed_at is null and c.attempt > 0
+      and is_open(c.status) and c.attempt > 0
   ) ending where ending.entry is not null;
 
   update agent_commands c set status = 'pending', sent_epoch = v_epoch, updated_at = now(),
     solo_deliveries = c.solo_deliveries + case when c.status = 'sent' then (p->>'alone')::integer else 0 end
   where c.command_id in (select jsonb_array_elements_text(p->'unknown')) and c.agent_id = p->>'agentId'
-    and c.completed_at is null and c.attempt > 0;
+    and is_open(c.status) and c.attempt > 0;
   return jsonb_build_object('kind', 'settled', 'endings', v_endings);
 end $$;
 `;
