@@ -25,8 +25,8 @@ const desktopScript = [
   'server=$!',
   'export DISPLAY=":$DISPLAY_NUMBER"',
   'while ! [ -S "/tmp/.X11-unix/X$DISPLAY_NUMBER" ]; do kill -0 "$server" || exit 1; sleep 0.1; done',
-  'openbox &',
-  'xterm -geometry 100x30+60+60 -fa Monospace -fs 11 &',
+  // Openbox loses the window of an xterm that comes while it starts itself.
+  'openbox --startup "xterm -geometry 100x30+60+60 -fa Monospace -fs 11" &',
   'wait "$server"',
 ].join('\n');
 

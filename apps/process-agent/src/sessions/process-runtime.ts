@@ -11,7 +11,7 @@ import {
 } from '@streamspace/agent';
 import type { InventoryAnswer, InventoryEntry, StartPayload } from '@streamspace/protocol';
 import type { Logger } from 'pino';
-import { findFreeDisplay } from '../machine/free-display.ts';
+import { clearDisplay, findFreeDisplay } from '../machine/free-display.ts';
 import { findFreePort } from '../machine/free-port.ts';
 import { carries, readProcessTable, variableOf } from '../machine/process-table.ts';
 import { ProcessTree } from '../machine/process-tree.ts';
@@ -308,7 +308,8 @@ export class ProcessRuntime implements Runtime {
   /** All processes of the session, of any generation. Throws while one of them is left. */
   async #endProcesses(sessionId: string, isGroupOwn = false): Promise<void> {
     const { store, runtimeId } = this.#options;
-    const leader = store.find(sessionId)?.leader;
+    const record = store.find(sessionId);
+    const leader = record?.leader;
     const isThisBoot = leader?.bootId === readBootId();
     await new ProcessTree({
       marker: markerOf({ runtimeId, sessionId }),
@@ -317,6 +318,7 @@ export class ProcessRuntime implements Runtime {
     }).end();
     this.#processes.get(sessionId)?.release();
     this.#processes.delete(sessionId);
+    if (record?.display != null) clearDisplay(record.display);
   }
 
   #toEntry({ sessionId, generation, state, leader }: SessionRecord): InventoryEntry {
