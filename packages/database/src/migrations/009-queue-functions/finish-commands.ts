@@ -10,6 +10,7 @@ create function finish_commands(p_entries jsonb, p_unsent_only boolean) returns 
 declare
   v_room_agents text[];
   v_sessions text[];
+  v_stopping text[];
   v_ended agent_commands[];
   v_changed text[] := '{}';
   v_stopped text[];
@@ -18,14 +19,22 @@ begin
   select array_agg(distinct c.agent_id) filter (
       where c.session_id is not null
         and not (c.action in ('start_session', 'wake_session') and e.status = 'completed')),
-    array_agg(distinct c.session_id) filter (where c.session_id is not null)
-  into v_room_agents, v_sessions
+    array_agg(distinct c.session_id) filter (where c.session_id is not null),
+    array_agg(c.session_id) filter (where c.action = 'stop_session' and e.status = 'completed')
+  into v_room_agents, v_sessions, v_stopping
   from jsonb_to_recordset(p_entries) as e(command_id text, status text)
   join agent_commands c on c.command_id = e.command_id;
 
   if v_sessions is not null then
     perform from agent_queues where agent_id = any(v_room_agents) order by agent_id for no key update;
     perform from sessions where id = any(v_sessions) order by id for no key update;
+  end if;
+  -- What a stop overtakes ends with it, and comes before it: all of them are locked in one order.
+  if v_stopping is not null then
+    perform from agent_commands where is_open(status) and seq is not null and command_id in (
+      select c.command_id from agent_commands c where c.session_id = any(v_stopping)
+      union select e.command_id from jsonb_to_recordset(p_entries) as e(command_id text)
+    ) order by agent_id, seq for no key update;
   end if;
 
   with entry as (

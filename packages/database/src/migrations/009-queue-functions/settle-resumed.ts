@@ -2,7 +2,8 @@
  * Stores what an agent answered to \`resume\`, under its epoch. Held: it is with the agent, under this
  * epoch. Unknown: it never got there and goes back to its old place, unless its cancellation was asked
  * for, it was alone in flight five times (an agent that dies of it), or it is the agent's own command
- * that a lost journal had taken. kind: settled | fenced.
+ * that a lost journal had taken: those end, by the caller, and stay unresolved until they have, so that
+ * nobody claims them should the caller die. kind: settled | fenced.
  */
 export const settleResumedSql = `
 create function settle_resumed(p jsonb) returns jsonb language plpgsql as $$
@@ -12,6 +13,9 @@ declare
 begin
   perform from agent_queues where agent_id = p->>'agentId' and connection_epoch = v_epoch for key share;
   if not found then return jsonb_build_object('kind', 'fenced'); end if;
+  perform from agent_commands
+    where command_id in (select jsonb_array_elements_text((p->'held') || (p->'unknown'))) and agent_id = p->>'agentId'
+    order by seq for no key update;
 
   update agent_commands set status = 'acknowledged', sent_epoch = v_epoch,
     acknowledged_at = coalesce(acknowledged_at, now()), updated_at = now()
@@ -40,7 +44,8 @@ begin
   update agent_commands c set status = 'pending', sent_epoch = v_epoch, updated_at = now(),
     solo_deliveries = c.solo_deliveries + case when c.status = 'sent' then (p->>'alone')::integer else 0 end
   where c.command_id in (select jsonb_array_elements_text(p->'unknown')) and c.agent_id = p->>'agentId'
-    and is_open(c.status) and c.attempt > 0;
+    and is_open(c.status) and c.attempt > 0
+    and c.command_id not in (select ending->>'command_id' from jsonb_array_elements(v_endings) ending);
   return jsonb_build_object('kind', 'settled', 'endings', v_endings);
 end $$;
 `;
