@@ -57,6 +57,8 @@ export function asUser(
       `--reuid=${user.uid}`,
       `--regid=${user.gid}`,
       '--clear-groups',
+      // Without it access(2) forgets the capability, and PostgreSQL does not find its own programs.
+      '--securebits=+no_setuid_fixup',
       `--inh-caps=${capability}`,
       `--ambient-caps=${capability}`,
       '--',
