@@ -5,6 +5,7 @@ import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import {
   freePort,
   identifyProcess,
@@ -55,7 +56,10 @@ class LocalProcess {
     this.child = spawn(
       process.execPath,
       [`${repositoryRoot}/apps/local/dist/main.js`, '--port', String(port), ...args],
-      { env: { ...env, STREAMSPACE_STATE_DIR: stateDir }, detached: true },
+      {
+        env: { ...env, STREAMSPACE_STATE_DIR: stateDir, DRAIN_DELAY: '0', DRAIN_WINDOW: '0' },
+        detached: true,
+      },
     );
     for (const stream of [this.child.stdout, this.child.stderr])
       stream?.on('data', (chunk: Buffer) => (this.output += String(chunk)));
@@ -207,6 +211,21 @@ it('stops when it is interrupted in the middle of its start', async () => {
   await local.untilOutput('postgres is up');
   expect(await local.end('SIGINT')).toBe(0);
   expect(children()).toEqual([]);
+});
+
+it('a second signal ends everything at once, sessions too', async () => {
+  const local = await start(['--replicas', '1']);
+  await startSession();
+  const running = children();
+  // A replica that is frozen holds up a stop in good order.
+  process.kill((await devFile()).replicas[0]!.pid, 'SIGSTOP');
+  local.child.kill('SIGINT');
+  await local.untilOutput('Stopping');
+  // What comes within half a second is the same Ctrl-C, passed on by npm.
+  await setTimeout(600);
+  expect(await local.end('SIGINT')).toBe(1);
+  await waitUntil(() => running.every((identity) => !isRunning(identity)), { what: 'all is gone' });
+  expect(await isPortFree(port)).toBe(true);
 });
 
 it('says what is wrong with an option', async () => {

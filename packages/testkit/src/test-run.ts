@@ -62,6 +62,8 @@ export async function startTestRun(env: NodeJS.ProcessEnv): Promise<TestRun> {
   const templateDatabase = await createTemplate(postgresUrl, runId);
   const environment = { runId, runDir, postgresUrl, templateDatabase, redisUrl };
   publishTestEnvironment(environment);
+  // Whatever a test or one of its processes puts into the temporary directory goes with the run.
+  process.env['TMPDIR'] = makeTemporaryDirectory(runDir);
   return {
     environment,
     async stop() {
@@ -71,6 +73,14 @@ export async function startTestRun(env: NodeJS.ProcessEnv): Promise<TestRun> {
       rmSync(runDir, { recursive: true, force: true });
     },
   };
+}
+
+function makeTemporaryDirectory(runDir: string): string {
+  const directory = join(runDir, 'tmp');
+  mkdirSync(directory);
+  // For every user, as /tmp is.
+  chmodSync(directory, 0o1777);
+  return directory;
 }
 
 async function startOwnPostgres(runDir: string, registry: ProcessRegistry): Promise<string> {
