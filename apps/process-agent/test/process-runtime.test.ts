@@ -71,6 +71,8 @@ describe('a start', () => {
       STREAMSPACE_TEMPLATE: 'test',
       STREAMSPACE_USER_ID: 'user-1',
       PORT_WEB: env['PORT'],
+      SESSION_HOST: '127.0.0.1',
+      HOST: '127.0.0.1',
       PORT_SIDE_DOOR: expect.any(String),
     });
     expect(env['PORT_SIDE_DOOR']).not.toBe(env['PORT']);

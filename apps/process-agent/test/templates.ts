@@ -16,11 +16,11 @@ const helloScript = [
   "require('node:http').createServer((request, response) => {",
   "  response.setHeader('content-type', 'text/html; charset=utf-8');",
   '  response.end(page());',
-  '}).listen(Number(env.PORT), env.HOST);',
+  '}).listen(Number(env.PORT), env.SESSION_HOST);',
 ].join('\n');
 
 const desktopScript = [
-  'Xvnc ":$DISPLAY_NUMBER" -rfbport "$PORT" -interface "$HOST" -SecurityTypes None -AlwaysShared \\',
+  'Xvnc ":$DISPLAY_NUMBER" -rfbport "$PORT" -interface "$SESSION_HOST" -SecurityTypes None -AlwaysShared \\',
   '  -geometry "${GEOMETRY:-1280x800}" -depth 24 -desktop StreamSpace &',
   'server=$!',
   'export DISPLAY=":$DISPLAY_NUMBER"',

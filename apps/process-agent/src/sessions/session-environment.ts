@@ -49,6 +49,8 @@ export function environmentOf(input: EnvironmentInput): Record<string, string> {
     STREAMSPACE_GENERATION: String(generation),
     STREAMSPACE_TEMPLATE: toValue(spec.template),
     STREAMSPACE_USER_ID: toValue(spec.userId),
+    // Where it is to listen: under its own name, and under the one that many servers know.
+    SESSION_HOST: host,
     HOST: host,
     PORT: String(ports[0]?.port),
     ...Object.fromEntries(ports.map(({ name, port }) => [variableFor(name), String(port)])),
