@@ -107,7 +107,7 @@ export class ReplicaProcess {
       const { windowMs } = config.drain;
       const drained = hub.drain({ windowMs, deadlineMs: windowMs * 2 });
       await Promise.race([drained, this.#hurried()]);
-      await Promise.race([publicServer.finishRequests(FINISH_REQUESTS_MS), this.#hurried()]);
+      await publicServer.finishRequests(FINISH_REQUESTS_MS, this.#hurry.signal);
     }
     await this.#release();
     logger.info('stopped');

@@ -44,12 +44,14 @@ export class HttpServer {
     this.server.closeIdleConnections();
   }
 
-  async finishRequests(deadlineMs: number): Promise<void> {
+  /** Then closes what is left, kept alive or not; upgraded connections are their owners' to close. */
+  async finishRequests(deadlineMs: number, hurry: AbortSignal): Promise<void> {
     const endsAt = performance.now() + deadlineMs;
-    while (this.#openRequests > 0 && performance.now() < endsAt) {
+    while (this.#openRequests > 0 && !hurry.aborted && performance.now() < endsAt) {
       await delay(POLL_MS);
       this.server.closeIdleConnections();
     }
+    this.server.closeAllConnections();
   }
 
   close(): void {
