@@ -31,16 +31,21 @@ interface ClaimedRow {
   payload: Record<string, unknown> | null;
 }
 
+/** A payload that is no object is for the agent to refuse, not for the batch that it is in. */
 const COMMAND_COLUMNS = `c.agent_id, c.sent_epoch, c.seq, c.command_id, c.attempt, c.session_id, c.generation,
-  c.action, c.payload`;
+  c.action, case when jsonb_typeof(c.payload) = 'object' then c.payload end as payload`;
+
+/** Past its expiry only what was never sent is held back: the rest is the agent's to end. */
+const DUE = `c.status = 'pending' and c.cancel_requested_at is null
+  and (c.attempt > 0 or c.expires_at is null or c.expires_at > now())`;
 
 /**
  * One autocommitted statement. The queue rows are locked \`for key share\` first: a mint, which takes
  * them \`for update\`, waits for claims in flight and claims that come later see its epoch. Enqueuing
  * does not wait for either. The window counts what is sent and not acknowledged, which lies before the
- * first pending command.
+ * first command that is due. A cancellation may commit while the update waits for it, hence it asks again.
  */
-const CLAIM = `
+export const CLAIM = `
 with owned as (
   select q.agent_id, q.connection_epoch, q.head_seq, o.room
   from unnest(:agents::text[], :epochs::bigint[], :windows::integer[]) as o(agent_id, epoch, room)
@@ -52,7 +57,7 @@ with owned as (
   from owned q
   cross join lateral (
     select c.seq from agent_commands c
-    where c.agent_id = q.agent_id and c.completed_at is null and c.seq > q.head_seq and c.status = 'pending'
+    where c.agent_id = q.agent_id and c.completed_at is null and c.seq > q.head_seq and ${DUE}
     order by c.seq limit 1
   ) first
   cross join lateral (
@@ -62,8 +67,7 @@ with owned as (
   ) flight
   cross join lateral (
     select c.command_id, c.session_id from agent_commands c
-    where c.agent_id = q.agent_id and c.completed_at is null and c.seq >= first.seq and c.status = 'pending'
-      and c.cancel_requested_at is null and (c.attempt > 0 or c.expires_at is null or c.expires_at > now())
+    where c.agent_id = q.agent_id and c.completed_at is null and c.seq >= first.seq and ${DUE}
     order by c.seq limit greatest(q.room - flight.sent, 0)
   ) d
   left join sessions s on s.id = d.session_id
@@ -71,7 +75,7 @@ with owned as (
 update agent_commands c set status = 'sent', attempt = c.attempt + 1, sent_epoch = due.epoch, sent_by = :replica,
   sent_at = now(), updated_at = now()
 from due
-where c.command_id = due.command_id and c.status = 'pending'
+where c.command_id = due.command_id and c.status = 'pending' and c.cancel_requested_at is null
 returning ${COMMAND_COLUMNS}, due.user_id`;
 
 /** Losing an ack in a crash of Postgres is a redelivery, hence asynchronous: nothing else depends on it. */
