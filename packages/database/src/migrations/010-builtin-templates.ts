@@ -21,12 +21,12 @@ createServer((request, response) => {
 /** Ends when Xvnc ends; everything is in one process group. */
 const DESKTOP = `
 Xvnc ":$DISPLAY_NUMBER" -rfbport "$PORT" -interface "$SESSION_HOST" -SecurityTypes None \\
-  -geometry 1280x800 -depth 24 -AlwaysShared &
+  -geometry "\${GEOMETRY:-1280x800}" -depth 24 -AlwaysShared -desktop StreamSpace &
 xvnc=$!
 export DISPLAY=":$DISPLAY_NUMBER"
-until [ -e "/tmp/.X11-unix/X$DISPLAY_NUMBER" ]; do kill -0 $xvnc || exit 1; sleep 0.05; done
-openbox &
-xterm -geometry 100x30+80+60 -fa Monospace -fs 11 &
+until [ -S "/tmp/.X11-unix/X$DISPLAY_NUMBER" ]; do kill -0 $xvnc || exit 1; sleep 0.05; done
+# Started by openbox: it loses a window that appears while it is starting itself.
+openbox --startup "xterm -geometry 100x30+60+60 -fa Monospace -fs 11" &
 wait $xvnc
 `;
 
