@@ -20,7 +20,9 @@ let answer = await post('', { agentId: AGENT_ID, platform: 'process' });
 // It exists, and its key is lost: shown once, stored nowhere.
 if (answer.status === 409) answer = await post(`/${AGENT_ID}/rotate-key`, { graceSeconds: 0 });
 if (!answer.body.key) {
-  console.error(`enrolling agent ${AGENT_ID} failed:`, answer.status, answer.body);
+  process.stderr.write(
+    `enrolling agent ${AGENT_ID} failed: ${answer.status} ${JSON.stringify(answer.body)}\n`,
+  );
   process.exit(1);
 }
 writeFileSync(`${AGENT_KEY_FILE}.new`, answer.body.key, { mode: 0o600 });
