@@ -30,13 +30,16 @@ export interface ResultRecorderOptions {
   readonly logger: Logger;
 }
 
+/** What became of one ending of a batch. */
+type Stored = { readonly kind: 'stored' } | { readonly kind: 'failed'; readonly error: unknown };
+
 /**
  * Stores endings in batches, from whichever connection they come: the first ending of a command wins.
  * A statement that fails for its data, a deadlock or a lock is split until the entry at fault is alone.
  */
 export class ResultRecorder {
   readonly #options: ResultRecorderOptions;
-  readonly #batcher: Batcher<Ending, true>;
+  readonly #batcher: Batcher<Ending, Stored>;
 
   constructor(options: ResultRecorderOptions) {
     this.#options = options;
@@ -45,36 +48,38 @@ export class ResultRecorder {
 
   /** Resolves when it is stored, or was before; rejects when it could not be and is to come again. */
   async record(ending: Ending): Promise<void> {
-    await this.#batcher.add(ending);
+    const stored = await this.#batcher.add(ending);
+    if (stored.kind === 'failed') throw stored.error;
   }
 
-  async #store(endings: readonly Ending[]): Promise<readonly true[]> {
+  async #store(endings: readonly Ending[]): Promise<readonly Stored[]> {
     try {
       const finished = await finishCommands(this.#options.db, endings);
       announceFinished(finished, this.#options);
       for (const { action, status } of finished.commands)
         this.#options.counters.ended(action, status);
+      return endings.map(() => ({ kind: 'stored' }));
     } catch (error) {
-      if (!isWorthSplitting(error)) throw error;
-      await this.#storeSplit(endings, error);
+      if (isWorthSplitting(error)) return this.#storeSplit(endings, error);
+      return endings.map(() => ({ kind: 'failed', error }));
     }
-    return endings.map(() => true);
   }
 
-  async #storeSplit(endings: readonly Ending[], error: unknown): Promise<void> {
+  async #storeSplit(endings: readonly Ending[], error: unknown): Promise<readonly Stored[]> {
     const [alone] = endings;
     if (alone && endings.length === 1) {
-      if (!isDataException(error) || isUnreadable(alone)) throw error;
+      if (!isDataException(error) || isUnreadable(alone)) return [{ kind: 'failed', error }];
       this.#options.logger.warn(
         { err: error, commandId: alone.commandId },
         'a result cannot be stored as it is',
       );
-      await this.#store([toUnreadable(alone)]);
-      return;
+      return this.#store([toUnreadable(alone)]);
     }
     const half = Math.ceil(endings.length / 2);
-    await this.#store(endings.slice(0, half));
-    await this.#store(endings.slice(half));
+    return [
+      ...(await this.#store(endings.slice(0, half))),
+      ...(await this.#store(endings.slice(half))),
+    ];
   }
 }
 
