@@ -23,7 +23,7 @@ export async function up(knex: Knex): Promise<void> {
       add column cancel_requested_at timestamptz,
       add column error_code text,
       add column result jsonb;
-    alter table agent_commands set (fillfactor = 70);
+    alter table agent_commands set (fillfactor = 50);
     update agent_commands c set session_id = c.payload->>'sessionId'
       where c.session_id is null
         and exists (select from sessions s where s.id = c.payload->>'sessionId');
@@ -71,6 +71,7 @@ async function dropOldIndexes(knex: Knex): Promise<void> {
     select i.relname as name from pg_index x join pg_class i on i.oid = x.indexrelid
     where x.indrelid = 'agent_commands'::regclass and not x.indisunique`);
   for (const { name } of indexes.rows) await knex.raw('drop index ??', [name]);
+  await makeCommandIdPrimaryKey(knex);
   await knex.raw(`
     alter table agent_commands drop constraint if exists agent_commands_agent_id_fkey;
     alter table agent_commands add constraint agent_commands_agent_id_fkey
@@ -78,4 +79,14 @@ async function dropOldIndexes(knex: Knex): Promise<void> {
     update agent_commands set created_at = updated_at where created_at is null;
     alter table agent_commands alter column created_at set not null;
   `);
+}
+
+/** Upstream's key is a random uuid that nothing refers to: an index more to write with each command, at a random place. */
+async function makeCommandIdPrimaryKey(knex: Knex): Promise<void> {
+  const constraints = await knex.raw<{ rows: { name: string }[] }>(`
+    select conname as name from pg_constraint
+    where conrelid = 'agent_commands'::regclass and contype in ('p', 'u')`);
+  for (const { name } of constraints.rows)
+    await knex.raw('alter table agent_commands drop constraint ??', [name]);
+  await knex.raw('alter table agent_commands add primary key (command_id)');
 }
