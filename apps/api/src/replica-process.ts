@@ -51,6 +51,10 @@ export class ReplicaProcess {
     return this.#parts.publicServer.port;
   }
 
+  get internalPort(): number | undefined {
+    return this.#parts.internalServer?.port;
+  }
+
   get isStopping(): boolean {
     return this.#stopped !== undefined;
   }
