@@ -69,13 +69,14 @@ async function enqueue(system: BenchSystem, commands: number, batch: number): Pr
 async function waitUntilAllEnded(system: BenchSystem, commands: number): Promise<void> {
   const endsAt = performance.now() + 120_000;
   for (;;) {
-    const [row] = await queryRows<{ open: string }>(
+    // Counting what is open would itself be a good part of the server's work.
+    const open = await queryRows(
       system.db,
-      'select count(*) as open from agent_commands where completed_at is null',
+      'select from agent_commands where completed_at is null limit 1',
     );
-    if (Number(row?.open) === 0) return;
+    if (open.length === 0) return;
     if (performance.now() > endsAt)
-      throw new Error(`${row?.open} of ${commands} commands have not ended after two minutes`);
+      throw new Error(`not all of ${commands} commands have ended after two minutes`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

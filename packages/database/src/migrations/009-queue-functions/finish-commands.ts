@@ -6,6 +6,15 @@
  * Returns {commands, sessions, rings: [{agentId, ownerBootId}]} of what changed.
  */
 export const finishCommandsSql = `
+-- "rows 1", and volatile so that it is not looked into: for a hundred entries, which is what the planner takes a set
+-- from JSON to be, it would read the whole index of a table that it believes to be small.
+create function ending_entries(p_entries jsonb) returns table (command_id text, agent_id text, status text,
+  error_code text, error_message text, result jsonb) language sql volatile rows 1 as $$
+  select distinct on (e.command_id) e.*
+  from jsonb_to_recordset(p_entries) as e(command_id text, agent_id text, status text, error_code text,
+    error_message text, result jsonb)
+  order by e.command_id
+$$;
 create function finish_commands(p_entries jsonb, p_unsent_only boolean) returns jsonb language plpgsql as $$
 declare
   v_room_agents text[];
@@ -22,7 +31,7 @@ begin
     array_agg(distinct c.session_id) filter (where c.session_id is not null),
     array_agg(c.session_id) filter (where c.action = 'stop_session' and e.status = 'completed')
   into v_room_agents, v_sessions, v_stopping
-  from jsonb_to_recordset(p_entries) as e(command_id text, status text)
+  from ending_entries(p_entries) e
   join agent_commands c on c.command_id = e.command_id;
 
   if v_sessions is not null then
@@ -38,10 +47,7 @@ begin
   end if;
 
   with entry as (
-    select distinct on (e.command_id) e.*
-    from jsonb_to_recordset(p_entries) as e(command_id text, agent_id text, status text, error_code text,
-      error_message text, result jsonb)
-    order by e.command_id
+    select * from ending_entries(p_entries)
   ), locked as (
     select c.command_id from agent_commands c join entry e using (command_id)
     where is_open(c.status) and c.seq is not null
