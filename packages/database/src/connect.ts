@@ -46,6 +46,8 @@ function create(
 ): Knex {
   return knexFactory({
     client: 'pg',
+    // Knex writes to the console what it throws as well; whoever catches it says it once.
+    log: { warn: ignore, error: ignore, deprecate: ignore, debug: ignore },
     connection: {
       connectionString: url,
       application_name: applicationName,
@@ -67,3 +69,5 @@ function create(
     },
   });
 }
+
+function ignore(): void {}

@@ -38,14 +38,18 @@ export function isUnavailable(error: unknown): boolean {
   const state = sqlStateOf(error);
   if (state !== undefined)
     return /^(08|57P|53)/.test(state) || state === SqlState.lockNotAvailable || state === '25P03';
-  if (!(error instanceof Error)) return false;
+  return isConnectionFailure(error);
+}
+
+const POOL_ERRORS: readonly unknown[] = ['KnexTimeoutError', 'TimeoutError'];
+const CONNECTION_MESSAGE =
+  /Connection terminated|timeout expired|connect timeout|Client has encountered a connection error/i;
+
+/** Not by class: an error of Node's own may come from another realm, as under jest. */
+function isConnectionFailure(error: unknown): boolean {
+  if (typeof error !== 'object' || error === null || !('message' in error)) return false;
   if ('code' in error && typeof error.code === 'string' && NETWORK_CODES.has(error.code))
     return true;
-  return (
-    error.name === 'KnexTimeoutError' ||
-    error.name === 'TimeoutError' ||
-    /Connection terminated|timeout expired|connect timeout|Client has encountered a connection error/i.test(
-      error.message,
-    )
-  );
+  if ('name' in error && POOL_ERRORS.includes(error.name)) return true;
+  return CONNECTION_MESSAGE.test(String(error.message));
 }
