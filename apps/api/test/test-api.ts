@@ -12,7 +12,7 @@ import type { ReplicaProcess } from '../src/replica-process.ts';
 
 export const ADMIN_TOKEN = 'test-admin-token-0123456789';
 
-export interface TestReplica {
+export interface TestReplica extends AsyncDisposable {
   readonly url: string;
   readonly app: ReplicaProcess;
   call(path: string, options?: CallOptions): Promise<Answer>;
@@ -107,7 +107,12 @@ export async function startTestReplica(env: NodeJS.ProcessEnv): Promise<TestRepl
 
 export function toTestReplica(app: ReplicaProcess): TestReplica {
   const url = `http://127.0.0.1:${app.port}`;
-  return { url, app, call: (path, options) => call(url + path, options) };
+  return {
+    url,
+    app,
+    call: (path, options) => call(url + path, options),
+    [Symbol.asyncDispose]: () => app.stop(),
+  };
 }
 
 async function call(url: string, options: CallOptions = {}): Promise<Answer> {
