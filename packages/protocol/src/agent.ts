@@ -80,3 +80,20 @@ export const agentQuerySchema = pageQuerySchema.extend({
 });
 
 export type AgentQuery = z.infer<typeof agentQuerySchema>;
+
+export const agentDrainSchema = z
+  .object({ agent: agentSchema, stopping: z.int().describe('Sessions that are being stopped.') })
+  .meta({ id: 'AgentDrain' });
+
+export type AgentDrain = z.infer<typeof agentDrainSchema>;
+
+/** A live round trip. */
+export const agentPingSchema = z
+  .object({
+    roundTripMs: z.number(),
+    replica: z.string().nullable().describe('The replica that holds its connection.'),
+    epoch: z.int(),
+  })
+  .meta({ id: 'AgentPing' });
+
+export type AgentPing = z.infer<typeof agentPingSchema>;
