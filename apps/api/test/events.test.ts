@@ -1,3 +1,5 @@
+import { createClient } from '@streamspace/client';
+import { startFaultProxy } from '@streamspace/testkit';
 import { TokenStore } from '../src/access/token-store.ts';
 import { openStream, takeUntil, type TestStream } from './live-events.ts';
 import {
@@ -165,19 +167,34 @@ it('ends with the token that opened it', async () => {
 }, 20_000);
 
 it('is read by the client, which goes on after a cut', async () => {
+  const { port } = new URL(test.api.url);
+  await using proxy = await startFaultProxy({ target: { host: '127.0.0.1', port: Number(port) } });
+  const url = `http://${proxy.host}:${proxy.port}`;
   const abort = new AbortController();
-  const notices = test.client().events({ types: ['session'], signal: abort.signal });
+  const notices = createClient({ url, token: test.tokens.admin }).events({
+    types: ['session'],
+    signal: abort.signal,
+  });
   await takeUntil(notices, ({ type }) => type === 'open');
   const first = await createSession();
   await takeUntil(notices, (notice) => JSON.stringify(notice).includes(first.session.id));
-  // What the server does when it drains.
   const next = takeUntil(notices, ({ type }) => type === 'event');
-  test.replicas[0]!.app.events.closeClients();
+  proxy.reset();
   const second = await createSession();
-  expect(await next).toEqual([
-    expect.objectContaining({ event: expect.objectContaining({ type: 'session' }) }),
-  ]);
+  expect(await next).toHaveLength(1);
   expect(JSON.stringify(await next)).toContain(second.session.id);
   abort.abort();
   expect(await notices.next()).toEqual({ done: true, value: undefined });
+});
+
+it('ends every stream of a replica that is to end, and opens none', async () => {
+  const near = await stream(0);
+  test.replicas[0]!.app.events.closeClients();
+  await eventually(() => expect(near.isOver()).toBe(true));
+  const late = await openStream(test.replicas[0]!.url, { token: test.tokens.admin });
+  await eventually(() => expect(late.isOver()).toBe(true));
+  expect(test.replicas[0]!.app.events.clientCount).toBe(0);
+  const elsewhere = await stream(1, { lastEventId: near.ids[0]! });
+  const { session } = await createSession();
+  await eventually(() => expect(sessionIds(elsewhere)).toContain(session.id));
 });

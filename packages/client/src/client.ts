@@ -1,6 +1,8 @@
 import {
   agentAndKeySchema,
+  agentDrainSchema,
   agentPageSchema,
+  agentPingSchema,
   agentSchema,
   commandPageSchema,
   commandSchema,
@@ -12,6 +14,8 @@ import {
   type Agent,
   type AgentAction,
   type AgentAndKey,
+  type AgentDrain,
+  type AgentPing,
   type AgentQuery,
   type Command,
   type CommandQuery,
@@ -26,7 +30,7 @@ import {
   type Template,
   type TemplateSpec,
 } from '@streamspace/protocol';
-import { z } from 'zod';
+import type { z } from 'zod';
 import {
   HttpCaller,
   type CallerOptions,
@@ -34,16 +38,6 @@ import {
   type ChangeOptions,
 } from './http-caller.ts';
 import { liveEvents, type EventsOptions, type Notice } from './live-events.ts';
-
-const drainSchema = z.object({ agent: agentSchema, stopping: z.int() });
-const pingSchema = z.object({
-  roundTripMs: z.number(),
-  replica: z.string().nullable(),
-  epoch: z.int(),
-});
-
-export type AgentDrain = z.infer<typeof drainSchema>;
-export type AgentPing = z.infer<typeof pingSchema>;
 
 export class SessionsClient {
   readonly #caller: HttpCaller;
@@ -161,12 +155,12 @@ export class AgentsClient {
   }
 
   drain(id: string, options: ChangeOptions = {}): Promise<AgentDrain> {
-    return this.#act(drainSchema, id, 'drain', options);
+    return this.#act(agentDrainSchema, id, 'drain', options);
   }
 
   /** A live round trip, through whichever replica. */
   ping(id: string, options: ChangeOptions = {}): Promise<AgentPing> {
-    return this.#act(pingSchema, id, 'ping', options);
+    return this.#act(agentPingSchema, id, 'ping', options);
   }
 
   rotateKey(

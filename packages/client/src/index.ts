@@ -1,7 +1,5 @@
 export {
   createClient,
-  type AgentDrain,
-  type AgentPing,
   type AgentsClient,
   type Client,
   type CommandsClient,

@@ -1,5 +1,7 @@
 import { commandRowSchema, toCommand } from '@streamspace/database';
 import {
+  agentDrainSchema,
+  agentPingSchema,
   agentSchema,
   commandSchema,
   createAgentCommandSchema,
@@ -14,18 +16,6 @@ import { drainAgent } from './agent-drain.ts';
 import { getAgent, unknownAgent } from './agent-lookup.ts';
 import type { AgentRoutesOptions } from './agent-routes-options.ts';
 import { AgentStore } from './agent-store.ts';
-
-const drainSchema = z
-  .object({ agent: agentSchema, stopping: z.int().describe('Sessions that are being stopped.') })
-  .meta({ id: 'AgentDrain' });
-
-const pingSchema = z
-  .object({
-    roundTripMs: z.number(),
-    replica: z.string().nullable().describe('The replica that holds its connection.'),
-    epoch: z.int(),
-  })
-  .meta({ id: 'AgentPing' });
 
 const sessionRoutesOfActions = {
   start_session: 'POST /api/v1/sessions',
@@ -88,7 +78,7 @@ function cordoningRoutes(options: AgentRoutesOptions): readonly Route[] {
       path: '/api/v1/agents/:id/drain',
       operationId: 'drainAgent',
       summary: 'Takes no new sessions, and stops those it has',
-      responses: { 202: { description: 'They are being stopped.', schema: drainSchema } },
+      responses: { 202: { description: 'They are being stopped.', schema: agentDrainSchema } },
       async handler({ params: { id } }) {
         const stopping = await drainAgent({ ...options, agents }, id);
         if (stopping === undefined) throw unknownAgent(id);
@@ -135,7 +125,7 @@ function pingingRoute({ db, gate }: AgentRoutesOptions): Route {
     path: '/api/v1/agents/:id/ping',
     operationId: 'pingAgent',
     summary: 'A live round trip to the agent, wherever it is connected',
-    responses: { 200: { description: 'It answered.', schema: pingSchema } },
+    responses: { 200: { description: 'It answered.', schema: agentPingSchema } },
     async handler({ params: { id } }) {
       await getAgent(agents, id);
       const startedAt = performance.now();

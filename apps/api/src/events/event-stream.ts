@@ -41,6 +41,7 @@ export class EventStream implements LiveEventPublisher {
   readonly #feed: EventFeed;
   readonly #clients = new Map<EventClient, StreamRequest>();
   #timers: NodeJS.Timeout[] = [];
+  #isClosing = false;
 
   constructor(options: EventStreamOptions) {
     const { redis, prefix, connectReader, logger, onLost } = options;
@@ -77,6 +78,10 @@ export class EventStream implements LiveEventPublisher {
   }
 
   open(request: StreamRequest): void {
+    if (this.#isClosing) {
+      request.response.set('Connection', 'close').type('text/event-stream').end();
+      return;
+    }
     const client = new EventClient({
       ...request,
       feed: this.#feed,
@@ -91,6 +96,7 @@ export class EventStream implements LiveEventPublisher {
 
   /** Ends the streams and the waits, whose callers go on at another replica. */
   closeClients(): void {
+    this.#isClosing = true;
     this.waiter.stop();
     for (const client of this.#clients.keys()) client.close();
   }
