@@ -60,6 +60,19 @@ it('takes a result of any attempt, from any open status, once', async () => {
     });
 });
 
+it('takes the first of several endings of a command in one batch', async () => {
+  const agentId = await createAgent(database.knex);
+  const ids = await enqueueIds(agentId, 200);
+  const endings = (status: string): { command_id: string; status: string }[] =>
+    ids.map((command_id) => ({ command_id, status }));
+
+  await finish(database.knex, [...endings('completed'), ...endings('failed')]);
+
+  expect(
+    await database.knex('agent_commands').where({ agent_id: agentId, status: 'failed' }),
+  ).toEqual([]);
+});
+
 it('moves updated_at and sets completed_at, whatever the ending', async () => {
   const agentId = await createAgent(database.knex);
   const ids = await enqueueIds(agentId, 4);

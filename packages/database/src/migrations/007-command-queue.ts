@@ -23,7 +23,7 @@ export async function up(knex: Knex): Promise<void> {
       add column cancel_requested_at timestamptz,
       add column error_code text,
       add column result jsonb;
-    alter table agent_commands set (fillfactor = 50);
+    alter table agent_commands set (fillfactor = 45);
     update agent_commands c set session_id = c.payload->>'sessionId'
       where c.session_id is null
         and exists (select from sessions s where s.id = c.payload->>'sessionId');

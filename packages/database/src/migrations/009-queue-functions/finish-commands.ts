@@ -10,10 +10,11 @@ export const finishCommandsSql = `
 -- from JSON to be, it would read the whole index of a table that it believes to be small.
 create function ending_entries(p_entries jsonb) returns table (command_id text, agent_id text, status text,
   error_code text, error_message text, result jsonb) language sql volatile rows 1 as $$
-  select distinct on (e.command_id) e.*
-  from jsonb_to_recordset(p_entries) as e(command_id text, agent_id text, status text, error_code text,
-    error_message text, result jsonb)
-  order by e.command_id
+  select distinct on (e.command_id) e.command_id, e.agent_id, e.status, e.error_code, e.error_message, e.result
+  from rows from (jsonb_to_recordset(p_entries) as (command_id text, agent_id text, status text, error_code text,
+    error_message text, result jsonb)) with ordinality
+    as e(command_id, agent_id, status, error_code, error_message, result, place)
+  order by e.command_id, e.place
 $$;
 create function finish_commands(p_entries jsonb, p_unsent_only boolean) returns jsonb language plpgsql as $$
 declare
@@ -42,22 +43,24 @@ begin
   if v_stopping is not null then
     perform from agent_commands where is_open(status) and seq is not null and command_id in (
       select c.command_id from agent_commands c where c.session_id = any(v_stopping)
-      union select e.command_id from jsonb_to_recordset(p_entries) as e(command_id text)
+      union select e.command_id from ending_entries(p_entries) e
     ) order by agent_id, seq for no key update;
   end if;
 
   with entry as (
     select * from ending_entries(p_entries)
   ), locked as (
-    select c.command_id from agent_commands c join entry e using (command_id)
+    -- With what is to be written, which would otherwise be looked for once more among all entries, for each.
+    select c.command_id, e.status, e.error_code, e.error_message, e.result
+    from entry e join agent_commands c using (command_id)
     where is_open(c.status) and c.seq is not null
       and (e.agent_id is null or e.agent_id = c.agent_id)
       and (not p_unsent_only or c.attempt = 0)
     order by c.agent_id, c.seq for no key update of c
   ), ended as (
-    update agent_commands c set status = e.status, error_code = e.error_code,
-      error_message = e.error_message, result = e.result, completed_at = now(), updated_at = now()
-    from locked l join entry e using (command_id)
+    update agent_commands c set status = l.status, error_code = l.error_code,
+      error_message = l.error_message, result = l.result, completed_at = now(), updated_at = now()
+    from locked l
     where c.command_id = l.command_id
     returning c.*
   )
