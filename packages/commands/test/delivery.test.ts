@@ -156,3 +156,64 @@ it('expires what was never claimed, and nothing else', async () => {
   using agent = await ScriptedAgent.connect(nodes.a.url, credentials);
   await eventually(() => expect(agent.received).toHaveLength(1));
 });
+
+// F34, R7: one of them may be what breaks the connection; the others are not counted with it.
+it('delivers one at a time after a connection that broke unacknowledged, until the first ack', async () => {
+  const credentials = await createTestAgent(nodes.database.knex, 'breaking');
+  await nodes.a.queue.enqueueAgentCommands({
+    agentId: 'breaking',
+    action: 'ping',
+    payloads: pings(3),
+  });
+  const before = new ScriptedAgent(nodes.a.url, credentials);
+  before.acknowledges = false;
+  before.completes = false;
+  await eventually(() => expect(before.received).toHaveLength(3));
+  before[Symbol.dispose]();
+
+  const after = new ScriptedAgent(nodes.b.url, credentials);
+  using _ = after;
+  after.acknowledges = false;
+  after.completes = false;
+  await eventually(() => expect(after.received).toHaveLength(1));
+  expect(await readCommands(nodes.database.knex, 'breaking')).toMatchObject([
+    { status: 'sent', attempt: 2 },
+    { status: 'pending', attempt: 1 },
+    { status: 'pending', attempt: 1 },
+  ]);
+  after.frames[0]?.acknowledge({ acknowledged: after.received.map((c) => c.commandId) });
+
+  await eventually(() => expect(after.received).toHaveLength(3));
+});
+
+// Properties 31 and 32.
+it.each([
+  [
+    'was alone in flight when five connections broke',
+    'delivery_exhausted',
+    { status: 'sent', solo_deliveries: 4 },
+  ],
+  ['was taken by a journal that is lost', 'outcome_unknown', { status: 'acknowledged' }],
+])('ends a command that %s, and goes on with the next', async (_, code, state) => {
+  const agentId = `resumed-${code}`;
+  const credentials = await createTestAgent(nodes.database.knex, agentId);
+  await nodes.a.queue.enqueueAgentCommands({ agentId, action: 'ping', payloads: pings(2) });
+  await nodes.database
+    .knex('agent_commands')
+    .where({ agent_id: agentId, seq: 1 })
+    .update({ attempt: 5, sent_epoch: 0, ...state });
+  await nodes.database
+    .knex('agent_queues')
+    .where({ agent_id: agentId })
+    .update({ journal_id: 'journal-before' });
+
+  using agent = await ScriptedAgent.connect(nodes.b.url, credentials);
+
+  await eventually(async () =>
+    expect(await readCommands(nodes.database.knex, agentId)).toMatchObject([
+      { status: 'failed', error_code: code, attempt: 5 },
+      { status: 'completed' },
+    ]),
+  );
+  expect(agent.received).toHaveLength(1);
+});
