@@ -6,6 +6,14 @@ import type { RequestHandlers } from './requests.ts';
 import type { Runtime } from './runtime.ts';
 import type { LinkState } from './wire/link.ts';
 
+/** Sees what passes the fence, in the order in which it does; for audits and tests. */
+export interface AgentObserver {
+  /** The fence has moved to this epoch. */
+  onWelcome?(epoch: number): void;
+  /** A `commands` frame is being taken in; what the fence drops is not seen here. */
+  onCommands?(frame: { readonly epoch: number; readonly commandIds: readonly string[] }): void;
+}
+
 export interface AgentOptions {
   /** The control plane's, with a path where it is served under one: `https://streamspace.example.com`. */
   readonly url: string;
@@ -27,6 +35,7 @@ export interface AgentOptions {
   /** Carries out commands for the agent itself, besides `ping`. */
   readonly actions?: AgentActions;
   readonly onStateChange?: (state: LinkState) => void;
+  readonly observer?: AgentObserver;
   readonly clock?: Clock;
   readonly random?: () => number;
   /** By action, in milliseconds; replaces `RUN_LIMITS_MS`. */

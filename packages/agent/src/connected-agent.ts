@@ -145,6 +145,11 @@ class ConnectedAgent implements Agent {
         logger,
         journal: (commands) => running.workload.journal.receive(commands),
         isKnown: (commandId) => running.workload.journal.find(commandId) !== undefined,
+        onTaken: ({ epoch, commands }) =>
+          this.#options.observer?.onCommands?.({
+            epoch,
+            commandIds: commands.map(({ commandId }) => commandId),
+          }),
         onAccepted: (commands) => running.workload.executor.accept(commands),
         onRepeated: (command) => {
           this.#counts.repeatedCommands += 1;
@@ -201,8 +206,9 @@ class ConnectedAgent implements Agent {
     };
   }
 
-  #onWelcome(running: Running, connection: Connection, { installationId }: Welcome): void {
+  #onWelcome(running: Running, connection: Connection, { epoch, installationId }: Welcome): void {
     const { directory, intake, link } = running;
+    this.#options.observer?.onWelcome?.(epoch);
     if (directory.installationId === null) {
       intake.holdFor(this.#bind(directory, installationId));
     } else if (directory.installationId !== installationId) {
@@ -260,6 +266,7 @@ class ConnectedAgent implements Agent {
     switch (frame.event) {
       case 'commands':
         intake.push({
+          epoch: frame.epoch,
           commands: parseCommands(frame.commands, this.#logger),
           ack,
           isStale: () => link.current !== connection,

@@ -1,5 +1,5 @@
 export type { AgentAction, AgentActions } from './actions.ts';
-export type { Agent, AgentOptions, AgentStats } from './agent.ts';
+export type { Agent, AgentObserver, AgentOptions, AgentStats } from './agent.ts';
 export { BACKOFF_BASE_MS, BACKOFF_CAP_MS, fullJitterMs } from './backoff.ts';
 export { sleep, systemClock, type Clock } from './clock.ts';
 export { createAgent } from './connected-agent.ts';

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { Ack } from './connection.ts';
 
 export interface CommandsFrame {
+  readonly epoch: number;
   readonly commands: readonly WireCommand[];
   readonly ack: Ack;
   /** Asked once more when its turn has come: the fence may have moved meanwhile. */
@@ -11,6 +12,8 @@ export interface CommandsFrame {
 }
 
 export interface IntakeOptions {
+  /** It has passed the fence. */
+  readonly onTaken: (frame: CommandsFrame) => void;
   /** Resolves when the commands are in the journal, on disk. */
   readonly journal: (commands: readonly WireCommand[]) => Promise<void>;
   readonly isKnown: (commandId: string) => boolean;
@@ -68,9 +71,10 @@ export class Intake {
   }
 
   async #takeIn(frames: readonly CommandsFrame[]): Promise<void> {
-    const { journal, isKnown, onAccepted, onRepeated, onStale, logger } = this.#options;
+    const { journal, isKnown, onTaken, onAccepted, onRepeated, onStale, logger } = this.#options;
     const current = frames.filter((frame) => !frame.isStale());
     if (current.length < frames.length) onStale('commands');
+    for (const frame of current) onTaken(frame);
     const fresh = new Map<string, WireCommand>();
     const repeated: WireCommand[] = [];
     for (const command of current.flatMap(({ commands }) => commands)) {
