@@ -24,6 +24,8 @@ export interface FaultProxy extends AsyncDisposable {
   /** Connections that are open now. */
   readonly connections: number;
   setFault(fault: Fault, direction?: FaultDirection): void;
+  /** Of the connections that are open now; those that come go by `setFault`, which also ends this. */
+  setFaultOfOpen(fault: Fault, direction?: FaultDirection): void;
   /** Resets every open connection at both ends; new ones are served. */
   reset(): void;
   /** New connections are reset until `allow`; those that are open stay. */
@@ -155,9 +157,13 @@ class TcpFaultProxy implements FaultProxy {
   setFault(fault: Fault, direction: FaultDirection = 'both'): void {
     if (direction !== 'to-client') this.#toTarget = fault;
     if (direction !== 'to-target') this.#toClient = fault;
+    this.setFaultOfOpen(fault, direction);
+  }
+
+  setFaultOfOpen(fault: Fault, direction: FaultDirection = 'both'): void {
     for (const { toTarget, toClient } of this.#links) {
-      toTarget.fault = this.#toTarget;
-      toClient.fault = this.#toClient;
+      if (direction !== 'to-client') toTarget.fault = fault;
+      if (direction !== 'to-target') toClient.fault = fault;
     }
   }
 

@@ -1,3 +1,4 @@
+export { AgentHost, type HostedAgent } from './cluster/agent-host.ts';
 export { ClusterAgent } from './cluster/cluster-agent.ts';
 export {
   ClusterClient,
@@ -7,6 +8,8 @@ export {
 } from './cluster/cluster-client.ts';
 export { ClusterProcess } from './cluster/cluster-process.ts';
 export { ClusterReplica, type ReplicaNetwork } from './cluster/cluster-replica.ts';
+export { ClusterLoad, type ClusterLoadOptions, type LoadSummary } from './cluster/cluster-load.ts';
+export { percentile, readCommandLatencies } from './cluster/command-latency.ts';
 export {
   checkInvariants,
   type InvariantOptions,

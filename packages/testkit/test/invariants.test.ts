@@ -47,6 +47,14 @@ function begin(epoch: number): LedgerEntry {
   return { kind: 'begin', ...operation(epoch) };
 }
 
+function welcome(epoch: number): LedgerEntry {
+  return { kind: 'welcome', epoch, at: 1, pid: 1 };
+}
+
+function frame(epoch: number): LedgerEntry {
+  return { kind: 'frame', epoch, commandIds: ['c1'], at: 1, pid: 1 };
+}
+
 function subject(ledger: LedgerEntry[], changes: Partial<InvariantSubject> = {}): InvariantSubject {
   const quiet = { exits: [], log: () => Promise.resolve('') };
   const agent = { ...quiet, name: 'agent-a1', agentId: 'a1', ledger: () => ledger };
@@ -108,6 +116,12 @@ it('I3: finds an operation that began under an older epoch, or one that was neve
   expect(await check(subject([begin(3), begin(4)]))).toEqual([]);
   expect(await check(subject([begin(4), begin(3)]))).toEqual(['I3']);
   expect(await check(subject([begin(6)]))).toEqual(['I3']);
+});
+
+it('I3: finds a frame that was taken in under an older epoch than a welcome before it, and an epoch given twice', async () => {
+  expect(await check(subject([welcome(4), frame(4), welcome(5), frame(5)]))).toEqual([]);
+  expect(await check(subject([welcome(4), welcome(5), frame(4)]))).toEqual(['I3']);
+  expect(await check(subject([welcome(5), frame(5), welcome(5)]))).toEqual(['I3']);
 });
 
 it('I4: finds a success that is called a failure', async () => {

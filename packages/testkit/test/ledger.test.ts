@@ -47,7 +47,7 @@ function session(env: Record<string, string> = {}, generation = 1): SessionToSta
 
 function kinds(): string[] {
   return readLedger(path).map((entry) =>
-    entry.kind === 'link' ? entry.kind : `${entry.kind} ${entry.action}`,
+    'action' in entry ? `${entry.kind} ${entry.action}` : entry.kind,
   );
 }
 

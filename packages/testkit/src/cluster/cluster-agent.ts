@@ -1,5 +1,7 @@
+import { join } from 'node:path';
 import type { ProcessAgent } from '@streamspace/local-stack';
 import type { FaultProxy } from '../fault-proxy.ts';
+import { LEDGER_FILE } from '../ledger/ledger-agent.ts';
 import { type LedgerEntry, type LedgerSession, readLedger, sessionsOf } from '../ledger/ledger.ts';
 import { ClusterProcess } from './cluster-process.ts';
 
@@ -30,7 +32,7 @@ export class ClusterAgent extends ClusterProcess {
 
   /** What it did, in order; also readable while it is down. */
   ledger(): LedgerEntry[] {
-    return readLedger(`${this.dataDir}/ledger.jsonl`);
+    return readLedger(join(this.dataDir, LEDGER_FILE));
   }
 
   /** The sessions that exist at this agent now. */

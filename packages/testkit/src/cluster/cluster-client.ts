@@ -68,15 +68,16 @@ export class ClusterClient {
   async createSession(
     session: Partial<CreateSession> = {},
     headers: Readonly<Record<string, string>> = {},
+    timeoutMs = REQUEST_TIMEOUT_MS,
   ): Promise<SessionAndCommand> {
     const body = { template: 'hello-web', ...session };
-    const answer = await this.#expect('/sessions', { method: 'POST', body, headers });
+    const answer = await this.#expect('/sessions', { method: 'POST', body, headers, timeoutMs });
     return sessionAndCommandSchema.parse(answer);
   }
 
-  async stopSession(sessionId: string): Promise<SessionAndCommand> {
+  async stopSession(sessionId: string, timeoutMs = REQUEST_TIMEOUT_MS): Promise<SessionAndCommand> {
     return sessionAndCommandSchema.parse(
-      await this.#expect(`/sessions/${sessionId}`, { method: 'DELETE' }),
+      await this.#expect(`/sessions/${sessionId}`, { method: 'DELETE', timeoutMs }),
     );
   }
 

@@ -1,6 +1,7 @@
 import { waitUntil } from '@streamspace/local-stack';
-import { type LedgerEntry, type LedgerOperation, sessionsOf } from '../ledger/ledger.ts';
+import { type LedgerEntry, sessionsOf } from '../ledger/ledger.ts';
 import type { TestDatabase } from '../test-database.ts';
+import type { AgentHost } from './agent-host.ts';
 import type { ClusterAgent } from './cluster-agent.ts';
 import type { ClusterProcess } from './cluster-process.ts';
 
@@ -14,6 +15,7 @@ export interface InvariantSubject {
   readonly database: Pick<TestDatabase, 'knex'>;
   readonly replicas: readonly ObservedProcess[];
   readonly agents: readonly (ObservedProcess & Pick<ClusterAgent, 'agentId' | 'ledger'>)[];
+  readonly hosts?: readonly (ObservedProcess & Pick<AgentHost, 'agents'>)[];
 }
 
 type ObservedProcess = Pick<ClusterProcess, 'name' | 'exits' | 'log'>;
@@ -51,8 +53,9 @@ const TROUBLE = /unhandled ?rejection|uncaught ?exception|"level":60/i;
  * - I1 every accepted command ended.
  * - I2 at most one start effect for a session and generation, on all agents together; what the control plane calls ended
  *   runs nowhere, what it calls running does run.
- * - I3 within one agent the epoch that operations begin under never goes back, and none is higher than the highest that
- *   Postgres has minted. (What the SDK accepts from a stale connection is tested where its frames can be forged.)
+ * - I3 within one agent every welcome has a higher epoch than those before it, no frame of commands is taken in under an
+ *   epoch lower than one that the agent had been welcomed with, the epoch that operations begin under never goes back,
+ *   and none is higher than the highest that Postgres has minted.
  * - I4 no command is called failed, expired or cancelled that was executed with success (`outcome_unknown` says that
  *   nobody knows).
  * - I7 no process ended that nobody ended, and no log tells of an unhandled rejection or a fatal error.
@@ -110,7 +113,10 @@ async function gather(cluster: InvariantSubject): Promise<Facts> {
     'agent_id',
     'connection_epoch',
   );
-  const ledgers = new Map(cluster.agents.map((agent) => [agent.agentId, agent.ledger()]));
+  const hosted = (cluster.hosts ?? []).flatMap(({ agents }) => agents);
+  const ledgers = new Map(
+    [...cluster.agents, ...hosted].map((agent) => [agent.agentId, agent.ledger()]),
+  );
   const alive = new Map(
     [...ledgers.values()].flatMap((entries) =>
       [...sessionsOf(entries).values()].map(({ sessionId, state }) => [sessionId, state] as const),
@@ -166,25 +172,29 @@ function findUntruths({ sessions, alive, commands }: Facts): InvariantViolation[
 function findStaleEpochs({ ledgers, epochs }: Facts): InvariantViolation[] {
   return [...ledgers].flatMap(([agentId, entries]) => {
     const minted = epochs.get(agentId) ?? 0;
-    // Epoch 0: taken up from the journal before the first welcome of its process.
-    const begun = entries.filter(
-      (entry): entry is LedgerOperation & { kind: 'begin' } =>
-        entry.kind === 'begin' && entry.epoch > 0,
-    );
     let highest = 0;
-    return begun.flatMap(({ commandId, epoch }) => {
-      const isStale = epoch < highest || epoch > minted;
-      highest = Math.max(highest, epoch);
-      return isStale
-        ? [
-            {
-              invariant: 'I3' as const,
-              message: `${agentId} began ${commandId} under epoch ${epoch} (highest before ${highest}, minted ${minted})`,
-            },
-          ]
-        : [];
+    const welcomed = new Set<number>();
+    return entries.flatMap((entry): InvariantViolation[] => {
+      const seen = epochOf(entry);
+      if (seen === undefined) return [];
+      const isSecondWelcome = entry.kind === 'welcome' && welcomed.has(seen.epoch);
+      const isStale = seen.epoch < highest || seen.epoch > minted || isSecondWelcome;
+      const message = `${agentId} ${seen.what} under epoch ${seen.epoch} (highest before ${highest}, minted ${minted})`;
+      highest = Math.max(highest, seen.epoch);
+      if (entry.kind === 'welcome') welcomed.add(seen.epoch);
+      return isStale ? [{ invariant: 'I3', message }] : [];
     });
   });
+}
+
+function epochOf(entry: LedgerEntry): { epoch: number; what: string } | undefined {
+  // Epoch 0: taken up from the journal before the first welcome of its process.
+  if (entry.kind === 'begin' && entry.epoch > 0)
+    return { epoch: entry.epoch, what: `began ${entry.commandId}` };
+  if (entry.kind === 'welcome') return { epoch: entry.epoch, what: 'was welcomed' };
+  if (entry.kind === 'frame')
+    return { epoch: entry.epoch, what: `took in ${entry.commandIds.join(', ')}` };
+  return undefined;
 }
 
 function findDeniedSuccesses({ commands, ledgers }: Facts): InvariantViolation[] {
@@ -207,7 +217,7 @@ function findDeniedSuccesses({ commands, ledgers }: Facts): InvariantViolation[]
 
 async function findUnexpectedEnds(cluster: InvariantSubject): Promise<InvariantViolation[]> {
   const violations: InvariantViolation[] = [];
-  for (const member of [...cluster.replicas, ...cluster.agents]) {
+  for (const member of [...cluster.replicas, ...cluster.agents, ...(cluster.hosts ?? [])]) {
     for (const { pid, code, signal, expected } of member.exits)
       if (!expected)
         violations.push({

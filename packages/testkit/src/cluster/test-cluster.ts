@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   apiReplica,
@@ -8,6 +8,7 @@ import {
   identifyProcess,
   isRunning,
   type LoadBalancer,
+  nodeProgram,
   type ProcessIdentity,
   type ProcessRegistry,
   processAgent,
@@ -20,6 +21,7 @@ import { type FaultProxy, startFaultProxy } from '../fault-proxy.ts';
 import { createTestDatabase, type TestDatabase } from '../test-database.ts';
 import { testEnvironment } from '../test-environment.ts';
 import { testProcessRegistry } from '../test-redis.ts';
+import { AgentHost } from './agent-host.ts';
 import { ClusterAgent } from './cluster-agent.ts';
 import { ClusterClient } from './cluster-client.ts';
 import { ClusterReplica, type ReplicaNetwork } from './cluster-replica.ts';
@@ -32,14 +34,20 @@ export interface TestClusterOptions {
   readonly loadBalancer?: boolean;
   /** `proxied` puts a `FaultProxy` before every agent, and between each replica and Redis and Postgres. */
   readonly network?: 'direct' | 'proxied';
+  /** One with rows in it, already migrated; it goes with the cluster. */
+  readonly database?: TestDatabase;
   /** Added to every replica's environment. */
   readonly env?: NodeJS.ProcessEnv;
-  /** Added to every agent's environment: `MAX_SESSIONS`, `LEDGER_START_DELAY_MS`, `AGENT_REGION`. */
+  /** Added to every agent's environment: `MAX_SESSIONS`, `LEDGER_START_DELAY_MS`, `AGENT_PLATFORM`, `AGENT_REGION`. */
   readonly agentEnv?: NodeJS.ProcessEnv;
 }
 
 const HOST = '127.0.0.1';
 const AGENT_ENTRY = `${repositoryRoot}/packages/testkit/dist/ledger/ledger-agent-main.js`;
+const HOST_ENTRY = `${repositoryRoot}/packages/testkit/dist/ledger/ledger-host-main.js`;
+const HOST_READY_TIMEOUT_MS = 60_000;
+/** Requests at once while agents are registered. */
+const REGISTER_AT_ONCE = 16;
 const REDIS_PORT = 6379;
 const POSTGRES_PORT = 5432;
 
@@ -50,6 +58,7 @@ export class TestCluster implements AsyncDisposable {
   readonly redis: RedisServer;
   replicas: readonly ClusterReplica[] = [];
   agents: readonly ClusterAgent[] = [];
+  hosts: readonly AgentHost[] = [];
   loadBalancer: LoadBalancer | undefined;
   readonly #options: TestClusterOptions;
   readonly #directory = mkdtempSync(join(testEnvironment().runDir, 'cluster-'));
@@ -63,6 +72,10 @@ export class TestCluster implements AsyncDisposable {
     this.redis = redis;
     this.#registry = testProcessRegistry();
     chmodSync(this.#directory, 0o755);
+  }
+
+  get #isProxied(): boolean {
+    return this.#options.network === 'proxied';
   }
 
   /** The load balancer's address. */
@@ -120,18 +133,77 @@ export class TestCluster implements AsyncDisposable {
   /** Starts more agents and waits until they are online. */
   async addAgents(count: number): Promise<readonly ClusterAgent[]> {
     const numbers = Array.from({ length: count }, (_, index) => this.agents.length + index + 1);
-    const added = await Promise.all(numbers.map((number) => this.#createAgent(`agent-${number}`)));
-    this.agents = [...this.agents, ...added];
-    await Promise.all(added.map((agent) => agent.start()));
-    return added;
+    return Promise.all(numbers.map((number) => this.addAgent(`agent-${number}`)));
+  }
+
+  /** With the id of one that is registered, its key is replaced. Its data may be there before it: see `agentDataDir`. */
+  async addAgent(agentId: string): Promise<ClusterAgent> {
+    const agent = await this.#createAgent(agentId);
+    this.agents = [...this.agents, agent];
+    await agent.start();
+    return agent;
+  }
+
+  agentDataDir(agentId: string): string {
+    return join(this.#directory, agentId);
+  }
+
+  /** One process with that many agents, `<name>-1`, `<name>-2` ...; waits until all are online. */
+  async addAgentHost(name: string, count: number): Promise<AgentHost> {
+    const agentIds = Array.from({ length: count }, (_, index) => `${name}-${index + 1}`);
+    const network = this.#isProxied ? await this.#proxyTo(this.url, 80) : undefined;
+    const dataDir = join(this.#directory, name);
+    const keysFile = join(this.#directory, `${name}.keys.json`);
+    writeFileSync(keysFile, JSON.stringify(await this.#registerAgents(agentIds)));
+    const logFile = join(this.#directory, `${name}.log`);
+    const hostProcess = nodeProgram({
+      name,
+      entry: HOST_ENTRY,
+      env: {
+        ...process.env,
+        LOG_LEVEL: 'warn',
+        ...this.#options.agentEnv,
+        STREAMSPACE_URL: network ? through(network, this.url) : this.url,
+        AGENT_DATA_DIR: dataDir,
+        AGENT_KEYS_FILE: keysFile,
+      },
+      isReady: async () => (await this.#countOnline(agentIds)) === count,
+      readyTimeoutMs: HOST_READY_TIMEOUT_MS,
+      logFile,
+      registry: this.#registry,
+    });
+    const host = new AgentHost({ process: hostProcess, logFile, dataDir, agentIds, network });
+    this.hosts = [...this.hosts, host];
+    await host.start();
+    return host;
+  }
+
+  async #registerAgents(agentIds: readonly string[]): Promise<Record<string, string>> {
+    const keys: Record<string, string> = {};
+    const left = [...agentIds];
+    const register = async (): Promise<void> => {
+      for (let agentId = left.shift(); agentId !== undefined; agentId = left.shift())
+        keys[agentId] = await this.#registerAgent(agentId);
+    };
+    await Promise.all(Array.from({ length: REGISTER_AT_ONCE }, register));
+    return keys;
+  }
+
+  async #countOnline(agentIds: readonly string[]): Promise<number> {
+    const [row] = await this.database
+      .knex('agent_states')
+      .whereIn('agent_id', [...agentIds])
+      .where({ state: 'online' })
+      .count('* as count');
+    return Number(row?.['count'] ?? 0);
   }
 
   /** Ends everything, in reverse order, and throws when a process is left. */
   async stop(): Promise<void> {
-    for (const { pid } of [...this.agents, ...this.replicas]) this.#remember(pid);
+    for (const { pid } of [...this.agents, ...this.hosts, ...this.replicas]) this.#remember(pid);
     this.#remember(this.redis.pid);
     const atOnce = 0;
-    await Promise.all(this.agents.map((agent) => agent.stop(atOnce)));
+    await Promise.all([...this.agents, ...this.hosts].map((agent) => agent.stop(atOnce)));
     await this.loadBalancer?.stop();
     await Promise.all(this.replicas.map((replica) => replica.stop(atOnce)));
     await Promise.all(this.#proxies.map((proxy) => proxy.stop()));
@@ -173,7 +245,7 @@ export class TestCluster implements AsyncDisposable {
   }
 
   async #replicaNetwork(): Promise<ReplicaNetwork | undefined> {
-    if (this.#options.network !== 'proxied') return undefined;
+    if (!this.#isProxied) return undefined;
     return {
       redis: await this.#proxyTo(this.redis.url, REDIS_PORT),
       postgres: await this.#proxyTo(this.database.url, POSTGRES_PORT),
@@ -182,15 +254,9 @@ export class TestCluster implements AsyncDisposable {
 
   async #createAgent(agentId: string): Promise<ClusterAgent> {
     const { adminToken } = this;
-    const region = this.#options.agentEnv?.['AGENT_REGION'];
-    const key = await ensureAgentKey({
-      url: this.url,
-      adminToken,
-      agent: { agentId, platform: 'process', ...(region === undefined ? {} : { region }) },
-    });
-    const proxied = this.#options.network === 'proxied';
-    const network = proxied ? await this.#proxyTo(this.url, 80) : undefined;
-    const dataDir = join(this.#directory, agentId);
+    const key = await this.#registerAgent(agentId);
+    const network = this.#isProxied ? await this.#proxyTo(this.url, 80) : undefined;
+    const dataDir = this.agentDataDir(agentId);
     const logFile = join(this.#directory, `${agentId}.log`);
     const agent = processAgent({
       agentId,
@@ -205,6 +271,16 @@ export class TestCluster implements AsyncDisposable {
       registry: this.#registry,
     });
     return new ClusterAgent({ agent, logFile, dataDir, network });
+  }
+
+  async #registerAgent(agentId: string): Promise<string> {
+    const { AGENT_REGION: region, AGENT_PLATFORM: platform = 'process' } =
+      this.#options.agentEnv ?? {};
+    return ensureAgentKey({
+      url: this.url,
+      adminToken: this.adminToken,
+      agent: { agentId, platform, ...(region === undefined ? {} : { region }) },
+    });
   }
 
   async #proxyTo(url: string, defaultPort: number): Promise<FaultProxy> {
@@ -230,7 +306,7 @@ function through({ host, port }: FaultProxy, url: string): string {
 
 /** Starts a cluster and waits until every replica is ready and every agent online. Dispose it. */
 export async function startTestCluster(options: TestClusterOptions = {}): Promise<TestCluster> {
-  const database = await createTestDatabase();
+  const database = options.database ?? (await createTestDatabase());
   const redis = await startRedis({ registry: testProcessRegistry() });
   const cluster = new TestCluster(options, database, redis);
   try {

@@ -103,6 +103,21 @@ export class LedgerRuntime implements Runtime {
     this.#writer.append({ kind: 'link', state, epoch: this.#options.epoch(), at: Date.now() });
   }
 
+  noteWelcome(epoch: number): void {
+    this.#writer.append({ kind: 'welcome', epoch, at: Date.now(), pid: process.pid });
+  }
+
+  noteFrame({ epoch, commandIds }: { epoch: number; commandIds: readonly string[] }): void {
+    const at = Date.now();
+    this.#writer.append({
+      kind: 'frame',
+      epoch,
+      commandIds: [...commandIds],
+      at,
+      pid: process.pid,
+    });
+  }
+
   #effect(action: LedgerAction, session: SessionRef): void {
     this.#writer.append({ kind: 'effect', ...this.#operation(action, session) });
     applyEffect(this.#sessions, { action, ...session });

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, readFileSync, truncateSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, truncateSync, writeSync } from 'node:fs';
 import { z } from 'zod';
 
 export const ledgerActionSchema = z.enum(['start', 'stop', 'hibernate', 'wake']);
@@ -29,6 +29,16 @@ export const ledgerEntrySchema = z.discriminatedUnion('kind', [
     reason: z.string().optional(),
   }),
   z.object({ kind: z.literal('link'), state: z.string(), epoch: z.int(), at: z.number() }),
+  /** The fence has moved to this epoch. */
+  z.object({ kind: z.literal('welcome'), epoch: z.int(), at: z.number(), pid: z.int() }),
+  /** A `commands` frame that has passed the fence. */
+  z.object({
+    kind: z.literal('frame'),
+    epoch: z.int(),
+    commandIds: z.array(z.string()),
+    at: z.number(),
+    pid: z.int(),
+  }),
 ]);
 export type LedgerEntry = z.infer<typeof ledgerEntrySchema>;
 export type LedgerOperation = z.infer<typeof operationSchema>;
@@ -76,7 +86,7 @@ export function applyEffect(
     });
 }
 
-/** Appends to the file and forces each line to the disk before it returns. */
+/** Appends to the file: what `append` has returned from is there after a kill of the process, not of the machine. */
 export class LedgerWriter {
   readonly #file: number;
 
@@ -90,7 +100,6 @@ export class LedgerWriter {
 
   append(entry: LedgerEntry): void {
     writeSync(this.#file, `${JSON.stringify(entry)}\n`);
-    fsyncSync(this.#file);
   }
 
   close(): void {
