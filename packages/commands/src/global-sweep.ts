@@ -57,6 +57,7 @@ export class GlobalSweep {
     await this.#expireCommands();
     await this.#endRotatedKeys();
     await this.#reapReplicas();
+    await this.#announceOffline();
     if (performance.now() >= this.#slowStepsDueAtMs) {
       this.#slowStepsDueAtMs = performance.now() + SLOW_STEPS_EVERY_MS;
       await this.#endOutcomeUnknown();
@@ -137,6 +138,33 @@ export class GlobalSweep {
       this.#options.logger.warn({ replica: name }, 'a replica died; its agents were released');
       this.#options.events.markGap();
     }
+  }
+
+  /** Lost becomes offline by the clock alone; who watches is told once. */
+  async #announceOffline(): Promise<void> {
+    const agents = await queryRows<{ agent_id: string; connection_epoch: string }>(
+      this.#options.db,
+      `with gone as (
+         select agent_id from agent_queues
+         where owner_boot_id is null and offline_at is null
+           and disconnected_at < now() - interval '60 seconds'
+         order by disconnected_at limit ${BATCH} for no key update skip locked
+       )
+       update agent_queues q set offline_at = now() from gone where gone.agent_id = q.agent_id
+       returning q.agent_id, q.connection_epoch`,
+    );
+    this.#options.events.publish(
+      agents.map((agent) => ({
+        type: 'agent',
+        userId: null,
+        agent: {
+          agentId: agent.agent_id,
+          state: 'offline',
+          connectionEpoch: Number(agent.connection_epoch),
+          replica: null,
+        },
+      })),
+    );
   }
 
   /** A session that should be gone, is not, and has no command that would end it. */

@@ -22,15 +22,16 @@ with entry as (
   select * from jsonb_to_recordset(:entries::jsonb) as e(session_id text, agent_id text, generation bigint,
     epoch bigint, seq bigint, state text, phase text, message text)
 ), locked as (
-  select s.id from sessions s join entry e on e.session_id = s.id and e.agent_id = s.agent_id
+  select s.id, e.phase, e.message, e.epoch, e.seq
+  from sessions s join entry e on e.session_id = s.id and e.agent_id = s.agent_id
   where s.generation = e.generation and (s.observed_epoch, s.observed_seq) < (e.epoch, e.seq)
     and s.state not in ('terminated', 'terminating', 'failed')
   order by s.id for no key update of s
 ), updated as (
   update sessions s set state = case when s.state = 'pending' then 'starting' else s.state end,
-    phase = e.phase, message = e.message, observed_epoch = e.epoch, observed_seq = e.seq, updated_at = now()
-  from locked join entry e on e.session_id = locked.id
-  where s.id = locked.id
+    phase = l.phase, message = l.message, observed_epoch = l.epoch, observed_seq = l.seq, updated_at = now()
+  from locked l
+  where s.id = l.id
   returning s.*
 )
 select session_row(updated::sessions) as session from updated`;

@@ -73,6 +73,21 @@ it('takes the first of several endings of a command in one batch', async () => {
   ).toEqual([]);
 });
 
+it('takes the word of the agent whose command it is, whoever spoke before it in one batch', async () => {
+  const agentId = await createAgent(database.knex);
+  const [id, other] = (await enqueueIds(agentId, 2)) as [string, string];
+
+  await finish(database.knex, [
+    { command_id: id, agent_id: 'thief', status: 'failed' },
+    { command_id: id, agent_id: agentId, status: 'completed' },
+    { command_id: id, status: 'expired' },
+    { command_id: other, agent_id: 'thief', status: 'completed' },
+  ]);
+
+  expect(await readCommand(database.knex, id)).toMatchObject({ status: 'completed' });
+  expect(await readCommand(database.knex, other)).toMatchObject({ status: 'pending' });
+});
+
 it('moves updated_at and sets completed_at, whatever the ending', async () => {
   const agentId = await createAgent(database.knex);
   const ids = await enqueueIds(agentId, 4);

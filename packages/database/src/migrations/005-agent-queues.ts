@@ -26,6 +26,7 @@ const TABLES = `
     key_id text,
     connected_at timestamptz,
     disconnected_at timestamptz,
+    offline_at timestamptz,
     instance_id text,
     journal_id text,
     inventory_instance_id text,
@@ -44,6 +45,9 @@ const TABLES = `
     created_at timestamptz not null default now()
   ) with (fillfactor = 50);
   create index agent_queues_owner on agent_queues (owner_boot_id) where owner_boot_id is not null;
+
+  create index agent_queues_going_offline on agent_queues (disconnected_at)
+    where owner_boot_id is null and offline_at is null;
 
   create table agent_keys (
     key_id text primary key,

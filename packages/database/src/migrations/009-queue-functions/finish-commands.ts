@@ -9,12 +9,12 @@ export const finishCommandsSql = `
 -- "rows 1", and volatile so that it is not looked into: for a hundred entries, which is what the planner takes a set
 -- from JSON to be, it would read the whole index of a table that it believes to be small.
 create function ending_entries(p_entries jsonb) returns table (command_id text, agent_id text, status text,
-  error_code text, error_message text, result jsonb) language sql volatile rows 1 as $$
-  select distinct on (e.command_id) e.command_id, e.agent_id, e.status, e.error_code, e.error_message, e.result
+  error_code text, error_message text, result jsonb, place bigint) language sql volatile rows 1 as $$
+  select distinct on (e.command_id, e.agent_id) e.*
   from rows from (jsonb_to_recordset(p_entries) as (command_id text, agent_id text, status text, error_code text,
     error_message text, result jsonb)) with ordinality
     as e(command_id, agent_id, status, error_code, error_message, result, place)
-  order by e.command_id, e.place
+  order by e.command_id, e.agent_id, e.place
 $$;
 create function finish_commands(p_entries jsonb, p_unsent_only boolean) returns jsonb language plpgsql as $$
 declare
@@ -51,7 +51,7 @@ begin
     select * from ending_entries(p_entries)
   ), locked as (
     -- With what is to be written, which would otherwise be looked for once more among all entries, for each.
-    select c.command_id, e.status, e.error_code, e.error_message, e.result
+    select c.command_id, e.status, e.error_code, e.error_message, e.result, e.place
     from entry e join agent_commands c using (command_id)
     where is_open(c.status) and c.seq is not null
       and (e.agent_id is null or e.agent_id = c.agent_id)
@@ -60,7 +60,7 @@ begin
   ), ended as (
     update agent_commands c set status = l.status, error_code = l.error_code,
       error_message = l.error_message, result = l.result, completed_at = now(), updated_at = now()
-    from locked l
+    from (select distinct on (command_id) * from locked order by command_id, place) l
     where c.command_id = l.command_id
     returning c.*
   )

@@ -49,7 +49,7 @@ begin
   update agent_queues set
     connection_epoch = greatest(connection_epoch, (p->>'highestEpoch')::bigint) + 1,
     owner_boot_id = p->>'bootId', connection_id = p->>'connectionId', key_id = p->>'keyId',
-    connected_at = now(), disconnected_at = null,
+    connected_at = now(), disconnected_at = null, offline_at = null,
     instance_id = p->>'instanceId', journal_id = p->>'journalId',
     takeovers = v_queue.takeovers, takeovers_since = v_queue.takeovers_since,
     takeovers_first_instance_id = v_queue.takeovers_first_instance_id
