@@ -56,12 +56,11 @@ export class ReplicaChannel {
   }
 
   start(): void {
-    const { subscriber, bootId, logger } = this.#options;
+    const { subscriber } = this.#options;
     subscriber.on('smessage', this.#onMessage);
-    // Not awaited: with Redis away at start it is made when Redis comes; ioredis renews it after that.
-    subscriber
-      .ssubscribe(this.#channel(bootId))
-      .catch((err: unknown) => logger.warn({ err }, 'subscribing to the own channel failed'));
+    // Each time, whatever the client believes to be subscribed to already.
+    subscriber.on('ready', this.#subscribe);
+    if (subscriber.status === 'ready') this.#subscribe();
     this.#prober = startPeriodic({
       everyMs: PROBE_EVERY_MS,
       run: () => this.#probe(),
@@ -71,7 +70,7 @@ export class ReplicaChannel {
 
   async stop(): Promise<void> {
     await this.#prober?.stop();
-    this.#options.subscriber.off('smessage', this.#onMessage);
+    this.#options.subscriber.off('smessage', this.#onMessage).off('ready', this.#subscribe);
     for (const settle of this.#waiting.values())
       settle({ ok: false, code: 'replica_stopping', message: 'This replica is stopping.' });
     this.#waiting.clear();
@@ -128,6 +127,13 @@ export class ReplicaChannel {
   #settle(id: string, reply: AgentReply): void {
     this.#waiting.get(id)?.(reply);
   }
+
+  readonly #subscribe = (): void => {
+    const { subscriber, bootId, logger } = this.#options;
+    subscriber
+      .ssubscribe(this.#channel(bootId))
+      .catch((err: unknown) => logger.warn({ err }, 'subscribing to the own channel failed'));
+  };
 
   readonly #onMessage = (channel: string, text: string): void => {
     if (channel !== this.#channel(this.#options.bootId)) return;

@@ -1,3 +1,4 @@
+import type { LiveEvent } from '@streamspace/protocol';
 import { createTestDatabase, type TestDatabase } from '@streamspace/testkit';
 import { pino } from 'pino';
 import { GlobalSweep, type CommandQueue, type GlobalSweepOptions } from '../src/index.ts';
@@ -240,4 +241,34 @@ it('deletes what is past its retention, and nothing that is open or young', asyn
       .orderBy('id')
       .pluck('id'),
   ).toEqual(['ses-running', 'ses-young']);
+});
+
+it('says once that a lost agent is offline', async () => {
+  await createTestAgent(database.knex, 'going');
+  await mintEpoch(database.knex, 'going');
+  await database
+    .knex('agent_queues')
+    .where({ agent_id: 'going' })
+    .update({
+      owner_boot_id: null,
+      disconnected_at: database.knex.raw(`now() - interval '61 seconds'`),
+    });
+  const published: LiveEvent[] = [];
+  const events = {
+    publish: (some: readonly LiveEvent[]) => void published.push(...some),
+    markGap: () => undefined,
+  };
+
+  await createSweep({ events }).run();
+  await createSweep({ events }).run();
+
+  expect(
+    published.filter((event) => event.type === 'agent' && event.agent.agentId === 'going'),
+  ).toEqual([
+    {
+      type: 'agent',
+      userId: null,
+      agent: { agentId: 'going', state: 'offline', connectionEpoch: 1, replica: null },
+    },
+  ]);
 });
