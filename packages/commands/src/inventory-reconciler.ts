@@ -62,6 +62,10 @@ export class InventoryReconciler {
     const { queue, logger } = this.#options;
     const sessionId = session.id;
     const runs = observed?.state === 'running' || observed?.state === 'starting';
+    // An agent may keep the record of a session that failed until it is stopped.
+    const shouldBeStopped =
+      (session.state === 'terminated' && observed !== undefined) ||
+      (session.state === 'failed' && runs);
     if (session.state === 'running' && !observed) {
       logger.warn({ agentId, sessionId }, 'a session has vanished from its agent');
       if (session.on_vanished === 'restart')
@@ -77,7 +81,7 @@ export class InventoryReconciler {
             before: askedAt,
           },
         ]);
-    } else if (observed && (session.state === 'terminated' || session.state === 'failed')) {
+    } else if (shouldBeStopped) {
       logger.warn({ agentId, sessionId }, 'a session that has ended is still there; stopping it');
       await queue.changeSession({ sessionId, action: 'stop_session', repair: true });
     } else if (runs && session.state === 'hibernated') {

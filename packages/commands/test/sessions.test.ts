@@ -166,3 +166,34 @@ it('stops what runs although it has ended', async () => {
     state: 'terminated',
   });
 });
+
+it('leaves a failed session failed though its agent still has the record of it', async () => {
+  const credentials = await createTestAgent(nodes.database.knex, 'recording');
+  const before = new ScriptedAgent(nodes.a.url, credentials);
+  before.completes = false;
+  await startTestSession(nodes.b, 'recording', 'ses-recorded');
+  await eventually(() => expect(before.received).toHaveLength(1));
+  await before.report([
+    {
+      commandId: before.received[0]?.commandId ?? '',
+      attempt: 1,
+      outcome: { status: 'failed', errorCode: 'process_exited', errorMessage: 'It ended.' },
+    },
+  ]);
+  before[Symbol.dispose]();
+  const after = new ScriptedAgent(nodes.b.url, credentials);
+  using _ = after;
+  after.inventory = {
+    complete: true,
+    sessions: [{ sessionId: 'ses-recorded', generation: 1, state: 'failed' }],
+  };
+
+  // The answer to the inventory comes after everything that it makes the control plane do.
+  await eventually(() => expect(after.orphans).toEqual([[]]));
+
+  expect(await readSessionState(nodes.database.knex, 'ses-recorded')).toEqual({
+    state: 'failed',
+    error_code: 'process_exited',
+  });
+  expect(after.received).toEqual([]);
+});
