@@ -44,6 +44,8 @@ const DUE = `c.status = 'pending' and c.cancel_requested_at is null
  * them \`for update\`, waits for claims in flight and claims that come later see its epoch. Enqueuing
  * does not wait for either. The window counts what is sent and not acknowledged, which lies before the
  * first command that is due. A cancellation may commit while the update waits for it, hence it asks again.
+ * Rows are locked in order of (agent, seq) as everywhere, as long as joins are nested loops: see the
+ * planning of a replica's connections.
  */
 export const CLAIM = `
 with owned as (

@@ -1,4 +1,4 @@
-import { connectForMigration, sqlStateOf } from '@streamspace/database';
+import { connectDatabase, sqlStateOf } from '@streamspace/database';
 import { createTestDatabase, type TestDatabase } from '@streamspace/testkit';
 import type { Knex } from 'knex';
 import { DeliveryStore, type ClaimedCommand } from '../src/delivery-store.ts';
@@ -19,9 +19,10 @@ beforeAll(async () => {
   await createTestUser(database.knex, 'ada');
   for (const agentId of AGENTS) await createTestAgent(database.knex, agentId, { maxSessions: 25 });
   connections = Array.from({ length: CONNECTIONS }, (_, n) =>
-    // Without a replica's limits: a deadlock is to show as one, not as a lock that took too long.
-    connectForMigration({ url: database.url, applicationName: `storm-${n}`, poolSize: 1 }),
+    connectDatabase({ url: database.url, applicationName: `storm-${n}`, poolSize: 1 }),
   );
+  // A deadlock is to show as one, not as a lock that took too long: both are noticed after a second.
+  for (const connection of connections) await connection.raw(`set lock_timeout = '5s'`);
 });
 
 afterAll(async () => {
