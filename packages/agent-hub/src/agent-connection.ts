@@ -77,18 +77,21 @@ export class AgentConnection {
     message: { readonly epoch: number },
     timeoutMs: number,
   ): Promise<unknown> {
+    // Not socket.io's own time-out: its timer outlives the connection.
     return new Promise((resolve, reject) => {
+      const settle = (outcome: () => void): void => {
+        clearTimeout(timer);
+        this.#socket.off('disconnect', onClose);
+        outcome();
+      };
       const onClose = (): void =>
-        reject(new Error(`the connection ended before '${event}' was answered`));
+        settle(() => reject(new Error(`the connection ended before '${event}' was answered`)));
+      const timer = setTimeout(
+        () => settle(() => reject(new Error(`the agent did not answer '${event}' in time`))),
+        timeoutMs,
+      );
       this.#socket.once('disconnect', onClose);
-      this.#socket
-        .timeout(timeoutMs)
-        .emit(event, message, (error: Error | null, answer: unknown) => {
-          this.#socket.off('disconnect', onClose);
-          if (error)
-            reject(new Error(`the agent did not answer '${event}' in time`, { cause: error }));
-          else resolve(answer);
-        });
+      this.#socket.emit(event, message, (answer: unknown) => settle(() => resolve(answer)));
     });
   }
 

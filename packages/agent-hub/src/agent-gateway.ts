@@ -102,9 +102,10 @@ export class AgentGateway {
     this.#isDraining = true;
   }
 
-  /** Closes every socket, and the HTTP server with them. */
+  /** Closes every socket of this replica, and the HTTP server with them. */
   async close(): Promise<void> {
-    this.#namespace.disconnectSockets(true);
+    // Without `local` the adapter would have every other replica close its own, too.
+    this.#namespace.local.disconnectSockets(true);
     await this.#server.close();
   }
 

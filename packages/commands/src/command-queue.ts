@@ -55,6 +55,8 @@ const acceptedSchema = z.object({
   kind: z.literal('accepted'),
   session: sessionRowSchema,
   command: commandRowSchema.nullable(),
+  /** What a stop ended that was never sent. */
+  superseded: z.array(commandRowSchema).default([]),
   ownerBootId: z.string().nullable(),
 });
 
@@ -189,12 +191,14 @@ export class CommandQueue {
     return answer;
   }
 
-  #announce({ session, command, ownerBootId }: z.infer<typeof acceptedSchema>): void {
+  #announce({ session, command, superseded, ownerBootId }: z.infer<typeof acceptedSchema>): void {
     if (session.agent_id !== null)
       this.#options.doorbell.ring([{ agentId: session.agent_id, ownerBootId }]);
     this.#options.events.publish([
       toSessionEvent(session),
-      ...(command ? [toCommandEvent({ ...command, user_id: session.user_id })] : []),
+      ...[...superseded, ...(command ? [command] : [])].map((row) =>
+        toCommandEvent({ ...row, user_id: session.user_id }),
+      ),
     ]);
   }
 }

@@ -54,40 +54,49 @@ export class InventoryReconciler {
   }
 
   async #compare(
-    { agentId }: AgentConnection,
+    connection: AgentConnection,
     session: KnownSession,
     observed: InventoryEntry | undefined,
     askedAt: Date,
   ): Promise<void> {
     const { queue, logger } = this.#options;
+    const { agentId } = connection;
     const sessionId = session.id;
-    const runs = observed?.state === 'running' || observed?.state === 'starting';
-    // An agent may keep the record of a session that failed until it is stopped.
-    const shouldBeStopped =
-      (session.state === 'terminated' && observed !== undefined) ||
-      (session.state === 'failed' && runs);
-    if (session.state === 'running' && !observed) {
-      logger.warn({ agentId, sessionId }, 'a session has vanished from its agent');
-      if (session.on_vanished === 'restart')
-        await queue.changeSession({ sessionId, action: 'start_session', repair: true });
-      else
-        await failSessions(this.#options, [
-          {
-            sessionId,
-            agentId,
-            generation: Number(session.generation),
-            code: 'vanished',
-            message: 'The session is no longer there where it ran.',
-            before: askedAt,
-          },
-        ]);
-    } else if (shouldBeStopped) {
-      logger.warn({ agentId, sessionId }, 'a session that has ended is still there; stopping it');
-      await queue.changeSession({ sessionId, action: 'stop_session', repair: true });
-    } else if (runs && session.state === 'hibernated') {
-      logger.warn({ agentId, sessionId }, 'a hibernated session runs; hibernating it');
-      await queue.changeSession({ sessionId, action: 'hibernate_session', repair: true });
+    if (session.state === 'running') {
+      if (!observed) await this.#endVanished(connection, session, askedAt);
+      return;
     }
+    if (!shouldNotBeThere(session, observed)) return;
+    logger.warn(
+      { agentId, sessionId, state: session.state },
+      'a session is there that should not be; ending it',
+    );
+    const action = session.state === 'hibernated' ? 'hibernate_session' : 'stop_session';
+    await queue.changeSession({ sessionId, action, repair: true });
+  }
+
+  async #endVanished(
+    { agentId }: AgentConnection,
+    session: KnownSession,
+    askedAt: Date,
+  ): Promise<void> {
+    const { queue, logger } = this.#options;
+    const sessionId = session.id;
+    logger.warn({ agentId, sessionId }, 'a session has vanished from its agent');
+    if (session.on_vanished === 'restart') {
+      await queue.changeSession({ sessionId, action: 'start_session', repair: true });
+      return;
+    }
+    await failSessions(this.#options, [
+      {
+        sessionId,
+        agentId,
+        generation: Number(session.generation),
+        code: 'vanished',
+        message: 'The session is no longer there where it ran.',
+        before: askedAt,
+      },
+    ]);
   }
 
   async #now(): Promise<Date> {
@@ -127,4 +136,11 @@ export class InventoryReconciler {
     );
     return new Map(rows.map((row) => [row.id, row]));
   }
+}
+
+/** An agent may keep the record of a session that failed until it is stopped: that is no session. */
+function shouldNotBeThere(session: KnownSession, observed: InventoryEntry | undefined): boolean {
+  if (session.state === 'terminated') return observed !== undefined;
+  const runs = observed?.state === 'running' || observed?.state === 'starting';
+  return runs && (session.state === 'failed' || session.state === 'hibernated');
 }

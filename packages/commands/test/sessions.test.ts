@@ -25,6 +25,15 @@ it('ends start and stop together when the start was never sent, and gives the ro
     { action: 'stop_session', status: 'completed', attempt: 0 },
   ]);
   await expect(startTestSession(nodes.a, 'unsent', 'ses-unsent-2')).resolves.toMatch(/^cmd_/);
+  const startId = (await readCommands(nodes.database.knex, 'unsent'))[0]?.command_id;
+  expect(
+    nodes.b.events.some(
+      (event) =>
+        event.type === 'command' &&
+        event.command.id === startId &&
+        event.command.status === 'cancelled',
+    ),
+  ).toBe(true);
 });
 
 it('delivers the stop when the start may have been sent, and the stop ends both', async () => {

@@ -15,6 +15,7 @@ declare
   v_session sessions;
   v_command agent_commands;
   v_answer jsonb;
+  v_superseded jsonb;
   v_unsent boolean;
   v_over boolean := false;
 begin
@@ -70,13 +71,18 @@ begin
   end if;
 
   if v_action = 'stop_session' then
-    update agent_commands set
-      cancel_requested_at = now(), updated_at = now(),
-      status = case when attempt = 0 then 'cancelled' else status end,
-      error_code = case when attempt = 0 then 'superseded' end,
-      error_message = case when attempt = 0 then 'The session was stopped.' end,
-      completed_at = case when attempt = 0 then now() end
-    where session_id = v_session.id and is_open(status) and seq is not null;
+    with asked as (
+      update agent_commands c set
+        cancel_requested_at = now(), updated_at = now(),
+        status = case when attempt = 0 then 'cancelled' else status end,
+        error_code = case when attempt = 0 then 'superseded' end,
+        error_message = case when attempt = 0 then 'The session was stopped.' end,
+        completed_at = case when attempt = 0 then now() end
+      where session_id = v_session.id and is_open(status) and seq is not null
+      returning c.*
+    )
+    select jsonb_agg(command_row(asked::agent_commands)) into v_superseded
+    from asked where completed_at is not null;
   end if;
 
   update sessions set
@@ -119,7 +125,7 @@ begin
     select i.principal, i.method, i.path, i.key, i.hash, 202, v_answer
     from jsonb_to_record(p->'idempotency') as i(principal text, method text, path text, key text, hash text);
   end if;
-  return v_answer || jsonb_build_object('kind', 'accepted',
+  return v_answer || jsonb_build_object('kind', 'accepted', 'superseded', coalesce(v_superseded, '[]'),
     'ownerBootId', case when not v_over then v_queue.owner_boot_id end);
 end $$;
 `;
