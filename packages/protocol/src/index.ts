@@ -1,12 +1,144 @@
-export * from './agent-wire.ts';
-export * from './agent.ts';
-export * from './command.ts';
-export * from './labels.ts';
-export * from './live-event.ts';
-export * from './page.ts';
-export * from './problem.ts';
-export * from './quantity.ts';
-export * from './resources.ts';
-export * from './session.ts';
-export * from './storable-text.ts';
-export * from './template.ts';
+export {
+  AGENT_NAMESPACE,
+  AGENT_PING_INTERVAL_MS,
+  AGENT_PING_TIMEOUT_MS,
+  AGENT_PROTOCOL_VERSION,
+  AGENT_SOCKET_PATH,
+  agentReplySchema,
+  agentRequestSchema,
+  cancelSchema,
+  closingCodes,
+  closingSchema,
+  commandResultSchema,
+  commandsAckSchema,
+  commandsSchema,
+  endpointSchema,
+  heartbeatSchema,
+  helloSchema,
+  inventoryAnswerSchema,
+  inventoryEntrySchema,
+  inventoryRequestSchema,
+  MAX_BATCH_BYTES,
+  MAX_BATCH_ENTRIES,
+  MAX_ERROR_MESSAGE_BYTES,
+  MAX_RESULT_BYTES,
+  moveSchema,
+  observedStateSchema,
+  orphansSchema,
+  outcomeSchema,
+  refusalCodes,
+  refusalSchema,
+  resultsAckSchema,
+  resultsSchema,
+  resumeAnswerSchema,
+  resumeSchema,
+  sessionStatusSchema,
+  startPayloadSchema,
+  statusesAckSchema,
+  statusesSchema,
+  welcomeSchema,
+  wireCommandSchema,
+  type AgentReply,
+  type AgentRequest,
+  type AgentToServerEvents,
+  type Cancel,
+  type Closing,
+  type ClosingCode,
+  type CommandResult,
+  type Commands,
+  type CommandsAck,
+  type Heartbeat,
+  type Hello,
+  type InventoryAnswer,
+  type InventoryEntry,
+  type Move,
+  type ObservedState,
+  type Orphans,
+  type Outcome,
+  type Refusal,
+  type RefusalCode,
+  type ResultsAck,
+  type Resume,
+  type ResumeAnswer,
+  type ServerToAgentEvents,
+  type SessionStatus,
+  type StartPayload,
+  type Welcome,
+  type WireCommand,
+} from './agent-wire.ts';
+export {
+  agentAndKeySchema,
+  agentDrainSchema,
+  agentPageSchema,
+  agentPingSchema,
+  agentQuerySchema,
+  agentSchema,
+  createAgentSchema,
+  rotateKeySchema,
+  type Agent,
+  type AgentAndKey,
+  type AgentDrain,
+  type AgentPing,
+  type AgentQuery,
+  type CreateAgent,
+} from './agent.ts';
+export {
+  agentActionSchema,
+  commandPageSchema,
+  commandQuerySchema,
+  commandSchema,
+  commandStatusSchema,
+  createAgentCommandSchema,
+  sessionActionSchema,
+  type AgentAction,
+  type Command,
+  type CommandQuery,
+  type CommandStatus,
+  type SessionAction,
+} from './command.ts';
+export { labelsSchema, nameSchema, type Labels } from './labels.ts';
+export { liveEventSchema, type LiveEvent } from './live-event.ts';
+export { pageOf, pageQuerySchema, type Page, type PageQuery } from './page.ts';
+export { PROBLEM_TYPE_PREFIX, problemSchema, type Problem } from './problem.ts';
+export {
+  cpuQuantitySchema,
+  memoryQuantitySchema,
+  parseCpuMillis,
+  parseMemoryBytes,
+} from './quantity.ts';
+export {
+  capacitySchema,
+  envSchema,
+  resourcesSchema,
+  type Capacity,
+  type Resources,
+} from './resources.ts';
+export {
+  agentStateSchema,
+  createSessionSchema,
+  sessionAndCommandSchema,
+  sessionPageSchema,
+  sessionQuerySchema,
+  sessionSchema,
+  sessionStateSchema,
+  streamProtocolSchema,
+  type AgentState,
+  type CreateSession,
+  type Session,
+  type SessionAndCommand,
+  type SessionQuery,
+  type SessionState,
+  type StreamProtocol,
+} from './session.ts';
+export { storableText, toStorableJson, toStorableText, truncateUtf8 } from './storable-text.ts';
+export {
+  createTemplateSchema,
+  platformSpecSchema,
+  templatePageSchema,
+  templateSchema,
+  templateSpecSchema,
+  type CreateTemplate,
+  type PlatformSpec,
+  type Template,
+  type TemplateSpec,
+} from './template.ts';

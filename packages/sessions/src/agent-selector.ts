@@ -17,14 +17,7 @@ export interface AgentSelectorOptions {
 const MAX_CANDIDATES = 10;
 const MAX_EXPLAINED = 100;
 
-/**
- * `next_seq - head_seq` is never less than what is open, so the open commands are counted only where
- * that is not enough to say that there is room in the queue.
- */
-const QUEUE_FULL = `(q.next_seq - q.head_seq > :maxQueued and (
-  select count(*) from (
-    select from agent_commands c where c.agent_id = q.agent_id and c.completed_at is null
-      and c.seq > q.head_seq limit :maxQueued) open) >= :maxQueued)`;
+const QUEUE_FULL = 'queue_is_full(q, 1, :maxQueued::integer)';
 
 /**
  * Reads who could take a session. What it answers is a guess: room is decided when it is reserved,
