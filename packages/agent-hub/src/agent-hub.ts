@@ -13,6 +13,7 @@ import { Admission } from './admission.ts';
 import { AgentAuthenticator } from './agent-authenticator.ts';
 import { AgentConnection, type AdmittedAgent, type AgentSocket } from './agent-connection.ts';
 import { AgentGateway } from './agent-gateway.ts';
+import { Bells, type Ring } from './bells.ts';
 import { OwnershipStore } from './ownership-store.ts';
 import { OwnershipSweep } from './ownership-sweep.ts';
 import { startPeriodic, type Periodic } from './periodic.ts';
@@ -68,7 +69,7 @@ export class AgentHub {
   readonly #beat: ReplicaBeat;
   readonly #router: RequestRouter;
   readonly #replicas: ReplicaStore;
-  readonly #pendingRings = new Map<string, Set<string>>();
+  readonly #bells: Bells;
   #loops: Periodic[] = [];
   #handler: AgentHandler | undefined;
 
@@ -88,6 +89,13 @@ export class AgentHub {
         onSuperseded: (agentId, epoch) => this.#closeOlder(agentId, epoch),
         onRequest: (request) => this.#answer(request),
       },
+    });
+    this.#bells = new Bells((ownerBootId, agentIds) => {
+      if (ownerBootId === replica.bootId) this.#handler?.onRing(agentIds);
+      else
+        this.#channel
+          .send(ownerBootId, { type: 'ring', agentIds: [...agentIds] })
+          .catch(() => options.counters.publishFailed());
     });
     this.#router = new RequestRouter({
       bootId: replica.bootId,
@@ -158,15 +166,8 @@ export class AgentHub {
     return this.#connections.get(agentId);
   }
 
-  /** One message for all rings to one replica within a turn of the event loop. */
-  ring(rings: readonly { agentId: string; ownerBootId: string | null }[]): void {
-    for (const { agentId, ownerBootId } of rings) {
-      if (ownerBootId === null) continue;
-      if (this.#pendingRings.size === 0) setImmediate(() => this.#flushRings());
-      const agents = this.#pendingRings.get(ownerBootId);
-      if (agents) agents.add(agentId);
-      else this.#pendingRings.set(ownerBootId, new Set([agentId]));
-    }
+  ring(rings: readonly Ring[]): void {
+    this.#bells.ring(rings);
   }
 
   /** Asks an agent, on whichever replica it is; never retried once the agent may have got it. */
@@ -355,19 +356,6 @@ export class AgentHub {
           bootId,
         })),
       );
-  }
-
-  #flushRings(): void {
-    const rings = [...this.#pendingRings];
-    this.#pendingRings.clear();
-    for (const [bootId, agents] of rings) {
-      const agentIds = [...agents];
-      if (bootId === this.#options.replica.bootId) this.#handler?.onRing(agentIds);
-      else
-        this.#channel
-          .send(bootId, { type: 'ring', agentIds })
-          .catch(() => this.#options.counters.publishFailed());
-    }
   }
 
   #publishState(connection: AgentConnection, state: 'online' | 'lost'): void {
