@@ -11,6 +11,7 @@ import {
   identifyProcess,
   isPortFree,
   isRunning,
+  killSessionProcesses,
   type ProcessIdentity,
   ProcessRegistry,
   repositoryRoot,
@@ -43,6 +44,8 @@ beforeEach(async () => {
 afterEach(async () => {
   for (const local of started) await local.end('SIGKILL');
   await new ProcessRegistry(join(stateDir, 'processes')).endLeftovers(0);
+  // Sessions outlive their agent, and here nothing will find them again.
+  killSessionProcesses(join(stateDir, 'agents', 'local-1'));
   await rm(stateDir, { recursive: true, force: true });
 });
 
