@@ -2,6 +2,8 @@ import { z } from 'zod';
 import {
   capacitySchema,
   commandStatusSchema,
+  cpuQuantitySchema,
+  memoryQuantitySchema,
   sessionStateSchema,
   streamProtocolSchema,
 } from '@streamspace/protocol';
@@ -68,8 +70,9 @@ export const sessionRowSchema = z.object({
   agent_state: z.enum(['online', 'lost', 'offline']).nullable(),
   platform: z.string().nullable(),
   labels,
-  cpu: z.string().nullable(),
-  memory: z.string().nullable(),
+  /** Upstream stored what it was given, quantities or not. */
+  cpu: cpuQuantitySchema.nullable().catch(null),
+  memory: memoryQuantitySchema.nullable().catch(null),
   /** Upstream wrote `selkies`, `kasm` and `guacamole` too, which all are HTTP to a browser. */
   streaming_protocol: z
     .string()
