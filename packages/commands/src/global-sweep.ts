@@ -197,7 +197,10 @@ export class GlobalSweep {
       this.#options.logger.error({ agentId }, 'reserved room was wrong and has been counted anew');
   }
 
-  /** Commands after 7 days, sessions after 30, idempotency keys after one; a few thousand at a time. */
+  /**
+   * Commands after 7 days, sessions after 30, idempotency keys after one; a few thousand at a time. What a taken over
+   * database brought with it is kept as long, from the takeover on.
+   */
   async #deleteOld(): Promise<void> {
     const { db } = this.#options;
     await queryRows(
@@ -206,6 +209,7 @@ export class GlobalSweep {
          select command_id from agent_commands
          where created_at < now() - interval '7 days' and (completed_at is not null or seq is null)
            and coalesce(completed_at, updated_at) < now() - interval '7 days'
+           and ${installedBefore('7 days')}
          limit ${DELETE_BATCH})`,
     );
     await queryRows(
@@ -214,6 +218,7 @@ export class GlobalSweep {
          select id from sessions s
          where created_at < now() - interval '30 days' and state = 'terminated'
            and coalesce(ended_at, updated_at) < now() - interval '30 days'
+           and ${installedBefore('30 days')}
            and not exists (select from agent_commands c where c.session_id = s.id)
          limit ${DELETE_BATCH})`,
     );
@@ -224,4 +229,8 @@ export class GlobalSweep {
          where created_at < now() - interval '1 day' limit ${DELETE_BATCH})`,
     );
   }
+}
+
+function installedBefore(age: string): string {
+  return `exists (select from installation where created_at < now() - interval '${age}')`;
 }

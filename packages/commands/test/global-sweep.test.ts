@@ -224,6 +224,14 @@ it('deletes what is past its retention, and nothing that is open or young', asyn
   );
 
   await createSweep().run();
+  // A database that was taken over today brings its history with it.
+  expect(await readCommands(database.knex, 'retained')).toHaveLength(5);
+  expect(await database.knex('sessions').where({ id: 'ses-old' })).toHaveLength(1);
+
+  await database
+    .knex('installation')
+    .update({ created_at: database.knex.raw(`now() - interval '31 days'`) });
+  await createSweep().run();
 
   // 1 had ended long ago; 5 is upstream's kind of ended, without an end or a place.
   expect(
