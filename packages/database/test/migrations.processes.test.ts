@@ -1,9 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { createTestDatabase } from '@streamspace/testkit';
+import { createTestDatabase, loadUpstreamDatabase } from '@streamspace/testkit';
 import type { Knex } from 'knex';
 import { connectForMigration, migrationNames, queryRows } from '../src/index.ts';
 import { spawnMigrator } from './migrator-process.ts';
-import { loadUpstreamDatabase } from './upstream-database.ts';
 
 async function isWaitingForLock(db: Knex, applicationName: string): Promise<boolean> {
   const rows = await queryRows(

@@ -1,7 +1,11 @@
-import { createTestDatabase, type TestDatabase } from '@streamspace/testkit';
+import {
+  createTestDatabase,
+  loadUpstreamDatabase,
+  upstream,
+  type TestDatabase,
+} from '@streamspace/testkit';
 import { connectForMigration, migrateToLatest, queryRows } from '../src/index.ts';
 import { StaticMigrationSource } from '../src/migrations.ts';
-import { loadUpstreamDatabase, upstream } from './upstream-database.ts';
 
 /** Ends with the migration that adds `updated_at`, as if there were none after it. */
 class UpToUpdatedAt extends StaticMigrationSource {

@@ -1,6 +1,10 @@
-import { createTestDatabase, type TestDatabase } from '@streamspace/testkit';
+import {
+  createTestDatabase,
+  loadUpstreamDatabase,
+  upstream,
+  type TestDatabase,
+} from '@streamspace/testkit';
 import { connectForMigration, migrateToLatest, migrationNames, queryRows } from '../src/index.ts';
-import { loadUpstreamDatabase, upstream } from './upstream-database.ts';
 
 const TABLES = ['organizations', 'users', 'agents', 'agent_commands', 'sessions'] as const;
 

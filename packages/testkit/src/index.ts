@@ -44,4 +44,5 @@ export {
   type TestRedis,
 } from './test-redis.ts';
 export { startTestRun, type TestRun } from './test-run.ts';
+export { loadUpstreamDatabase, upstream } from './upstream-database.ts';
 export { testEnvironment, type TestEnvironment } from './test-environment.ts';

@@ -136,9 +136,12 @@ export class TestCluster implements AsyncDisposable {
     return Promise.all(numbers.map((number) => this.addAgent(`agent-${number}`)));
   }
 
-  /** With the id of one that is registered, its key is replaced. Its data may be there before it: see `agentDataDir`. */
-  async addAgent(agentId: string): Promise<ClusterAgent> {
-    const agent = await this.#createAgent(agentId);
+  /**
+   * With the id of one that is registered, its key is replaced. Its data may be there before it: see `agentDataDir`.
+   * `env` goes over `agentEnv`.
+   */
+  async addAgent(agentId: string, env: NodeJS.ProcessEnv = {}): Promise<ClusterAgent> {
+    const agent = await this.#createAgent(agentId, { ...this.#options.agentEnv, ...env });
     this.agents = [...this.agents, agent];
     await agent.start();
     return agent;
@@ -183,7 +186,7 @@ export class TestCluster implements AsyncDisposable {
     const left = [...agentIds];
     const register = async (): Promise<void> => {
       for (let agentId = left.shift(); agentId !== undefined; agentId = left.shift())
-        keys[agentId] = await this.#registerAgent(agentId);
+        keys[agentId] = await this.#registerAgent(agentId, this.#options.agentEnv ?? {});
     };
     await Promise.all(Array.from({ length: REGISTER_AT_ONCE }, register));
     return keys;
@@ -252,9 +255,9 @@ export class TestCluster implements AsyncDisposable {
     };
   }
 
-  async #createAgent(agentId: string): Promise<ClusterAgent> {
+  async #createAgent(agentId: string, agentEnv: NodeJS.ProcessEnv): Promise<ClusterAgent> {
     const { adminToken } = this;
-    const key = await this.#registerAgent(agentId);
+    const key = await this.#registerAgent(agentId, agentEnv);
     const network = this.#isProxied ? await this.#proxyTo(this.url, 80) : undefined;
     const dataDir = this.agentDataDir(agentId);
     const logFile = join(this.#directory, `${agentId}.log`);
@@ -266,16 +269,15 @@ export class TestCluster implements AsyncDisposable {
       adminToken,
       dataDir,
       entry: AGENT_ENTRY,
-      env: { ...process.env, LOG_LEVEL: 'info', ...this.#options.agentEnv },
+      env: { ...process.env, LOG_LEVEL: 'info', ...agentEnv },
       logFile,
       registry: this.#registry,
     });
     return new ClusterAgent({ agent, logFile, dataDir, network });
   }
 
-  async #registerAgent(agentId: string): Promise<string> {
-    const { AGENT_REGION: region, AGENT_PLATFORM: platform = 'process' } =
-      this.#options.agentEnv ?? {};
+  async #registerAgent(agentId: string, env: NodeJS.ProcessEnv): Promise<string> {
+    const { AGENT_REGION: region, AGENT_PLATFORM: platform = 'process' } = env;
     return ensureAgentKey({
       url: this.url,
       adminToken: this.adminToken,

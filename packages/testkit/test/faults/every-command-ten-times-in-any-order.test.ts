@@ -86,7 +86,10 @@ async function deliver(commands: readonly WireCommand[]): Promise<void> {
   const frames = toFrames(commands);
   const third = Math.floor(frames.length / 3);
   for (const [index, frame] of frames.entries()) {
-    if (index === third) await hub.reconnected((socket) => void socket.conn.close());
+    if (index === third)
+      await hub.reconnected(({ conn }) => {
+        conn.close();
+      });
     if (index === 2 * third)
       await hub.reconnected(async () => {
         await agent.stop();
