@@ -23,7 +23,7 @@ function maxConnections(): number {
  * A request is sent once: HAProxy tries another backend only when it could not connect, so nothing runs twice, and a
  * replica that was killed costs no request that had not reached it. `http-server-close` keeps no idle connection to a
  * backend that could die unnoticed between two requests. A backend that accepts and does not answer, frozen for example, is
- * out of rotation after 0.5 + 1 + 0.25 + 1 s at the latest. A backend that goes down keeps its connections (no
+ * out of rotation after 0.4 + 1 + 0.1 + 1 s at the latest. A backend that goes down keeps its connections (no
  * `on-marked-down shutdown-sessions`): a replica that drains is not ready either, and its agents leave in their time.
  */
 export function haproxyConfig(options: {
@@ -66,7 +66,7 @@ frontend streamspace
 backend replicas
   balance roundrobin
   option httpchk GET ${healthPath}
-  default-server check inter 500ms fastinter 250ms fall 2 rise 1
+  default-server check inter 400ms fastinter 100ms fall 2 rise 1
 ${servers.join('\n')}
 `;
 }

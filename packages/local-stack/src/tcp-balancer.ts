@@ -19,8 +19,8 @@ export interface TcpBalancer {
 }
 
 /** With these, one that accepts and does not answer is down within 3 s. */
-const CHECK_INTERVAL_MS = 500;
-const CHECK_AFTER_FAILURE_MS = 250;
+const CHECK_INTERVAL_MS = 400;
+const CHECK_AFTER_FAILURE_MS = 100;
 const CHECK_TIMEOUT_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 /** In a row, before a backend gets no more new connections. */
