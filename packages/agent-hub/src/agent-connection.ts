@@ -77,6 +77,7 @@ export class AgentConnection {
     message: { readonly epoch: number },
     timeoutMs: number,
   ): Promise<unknown> {
+    if (!this.isOpen) throw new Error(`the connection had ended before '${event}' was asked`);
     // Not socket.io's own time-out: its timer outlives the connection.
     return new Promise((resolve, reject) => {
       const settle = (outcome: () => void): void => {

@@ -128,7 +128,7 @@ export class ScriptedAgent implements Disposable {
   }
 
   async report(results: readonly (CommandResult | Record<string, unknown>)[]): Promise<ResultsAck> {
-    return (await this.socket.timeout(5000).emitWithAck('results', { results })) as ResultsAck;
+    return (await this.socket.emitWithAck('results', { results })) as ResultsAck;
   }
 
   [Symbol.dispose](): void {

@@ -100,7 +100,7 @@ it('counts statuses only forward, and only for the generation that they are of',
   await startTestSession(nodes.b, 'reporting', 'ses-reporting');
   await eventually(() => expect(agent.received).toHaveLength(1));
   const say = async (sequence: number, phase: string, generation = 1): Promise<unknown> =>
-    agent.socket.timeout(5000).emitWithAck('statuses', {
+    agent.socket.emitWithAck('statuses', {
       statuses: [{ sessionId: 'ses-reporting', generation, sequence, state: 'starting', phase }],
     });
   const phase = async (): Promise<unknown> =>
