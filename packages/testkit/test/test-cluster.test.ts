@@ -25,6 +25,15 @@ it('a session that is asked for at a replica without the agent is started by the
   expect(await checkInvariants(cluster)).toEqual([]);
 });
 
+it('the ledger tells under which epoch the agent was welcomed and took in its commands', async () => {
+  const agent = cluster.agent('agent-1');
+  const { command } = await cluster.api().createSession({ agentId: agent.agentId });
+  const { sentEpoch } = await cluster.api().waitForCommand(command!.id);
+  const seen = agent.ledger().filter(({ kind }) => kind === 'welcome' || kind === 'frame');
+  expect(seen[0]).toMatchObject({ kind: 'welcome', epoch: sentEpoch });
+  expect(seen.at(-1)).toMatchObject({ kind: 'frame', epoch: sentEpoch, commandIds: [command!.id] });
+});
+
 it('a killed replica comes back, and its agents are owned again', async () => {
   const owner = await cluster.replicaOfAgent('agent-1');
   await owner.kill();

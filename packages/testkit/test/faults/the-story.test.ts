@@ -82,6 +82,8 @@ it('37 stops that were asked for while the agent was away are delivered in order
   );
   await Promise.all(started.map(({ command }) => first.api().waitForCommand(command!.id)));
   await agent.kill();
+  // Until then its owner may still send into the dead connection.
+  await first.api().waitForAgent(agentId, 'lost');
   const queued: string[] = [];
   for (const [index, { session }] of started.entries()) {
     const { command } = await (index % 2 === 0 ? first : second).api().stopSession(session.id);
