@@ -44,10 +44,11 @@ async function readCounters(db: Knex, table: string): Promise<Counters> {
   return { updated: Number(row?.updated), hot: Number(row?.hot) };
 }
 
-it('keeps two of three updates heap-only, and those of the queue row all', async () => {
-  const AGENTS = 20;
-  const EACH = 1000;
-  const db = connectForMigration({ url: database.url, applicationName: 'shape', poolSize: 1 });
+const AGENTS = 20;
+const EACH = 1000;
+
+/** Every command of every agent from its enqueuing to its end, in batches. */
+async function carryOut(db: Knex): Promise<void> {
   const queue = createTestQueue(db);
   const store = new DeliveryStore(db, 'a');
   const owned: { agentId: string; epoch: number; window: number }[] = [];
@@ -56,7 +57,6 @@ it('keeps two of three updates heap-only, and those of the queue row all', async
     await createTestAgent(db, agentId);
     owned.push({ agentId, epoch: await mintEpoch(db, agentId), window: 32 });
   }
-
   for (let enqueued = 0; enqueued < EACH; enqueued += 25) {
     for (const { agentId } of owned)
       await queue.enqueueAgentCommands({ agentId, action: 'ping', payloads: pings(25) });
@@ -75,11 +75,37 @@ it('keeps two of three updates heap-only, and those of the queue row all', async
       owned.map(({ agentId }) => ({ agentId, claimedSeq: BigInt(enqueued + 25) })),
     );
   }
+}
+
+it('keeps two of three updates heap-only, and those of the queue row all', async () => {
+  const db = connectForMigration({ url: database.url, applicationName: 'shape', poolSize: 1 });
+  // An analyse in the middle would be an old snapshot; that is the next test.
+  await db.raw('alter table agent_commands set (autovacuum_enabled = false)');
+  await db.raw('alter table agent_queues set (autovacuum_enabled = false)');
+
+  await carryOut(db);
 
   const commands = await readCounters(db, 'agent_commands');
   expect(commands.updated).toBe(3 * AGENTS * EACH);
   expect(commands.hot / commands.updated).toBeGreaterThanOrEqual(0.6);
   const queues = await readCounters(db, 'agent_queues');
   expect(queues.hot / queues.updated).toBeGreaterThanOrEqual(0.9);
+  await db.destroy();
+});
+
+it('keeps two of three updates heap-only while an old snapshot keeps all versions', async () => {
+  await using held = await createTestDatabase();
+  const db = connectForMigration({ url: held.url, applicationName: 'shape', poolSize: 1 });
+  const reader = connectForMigration({ url: held.url, applicationName: 'reader', poolSize: 1 });
+  const snapshot = await reader.transaction({ isolationLevel: 'repeatable read' });
+  await snapshot('agents').first('agent_id');
+
+  await carryOut(db);
+
+  const commands = await readCounters(db, 'agent_commands');
+  expect(commands.updated).toBe(3 * AGENTS * EACH);
+  expect(commands.hot / commands.updated).toBeGreaterThanOrEqual(0.6);
+  await snapshot.rollback();
+  await reader.destroy();
   await db.destroy();
 });

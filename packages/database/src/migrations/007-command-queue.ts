@@ -23,7 +23,9 @@ export async function up(knex: Knex): Promise<void> {
       add column cancel_requested_at timestamptz,
       add column error_code text,
       add column result jsonb;
-    alter table agent_commands set (fillfactor = 45);
+    -- Room on a row's page for what a claim and an ack make of it, so that both stay heap-only also while
+    -- an old snapshot (a backup, an analyse) keeps earlier versions from being pruned.
+    alter table agent_commands set (fillfactor = 30);
     update agent_commands c set session_id = c.payload->>'sessionId'
       where c.session_id is null
         and exists (select from sessions s where s.id = c.payload->>'sessionId');
