@@ -158,14 +158,6 @@ export class AgentHub {
     return this.#beat.health;
   }
 
-  connections(): Iterable<AgentConnection> {
-    return this.#connections.values();
-  }
-
-  findConnection(agentId: string): AgentConnection | undefined {
-    return this.#connections.get(agentId);
-  }
-
   ring(rings: readonly Ring[]): void {
     this.#bells.ring(rings);
   }
